@@ -1,0 +1,24 @@
+"""Where calls run: as asyncio tasks, in threads, or wherever an `Executor` puts them."""
+
+from langchain_asyncfc.executors.base import Executor, Home, Job
+from langchain_asyncfc.executors.tasks import LoopHome, TaskExecutor
+from langchain_asyncfc.executors.threads import (
+    ThreadHome,
+    ThreadExecutor,
+    WorkerPool,
+    background_loop,
+    worker_pool,
+)
+
+__all__ = [
+    "Executor",
+    "Home",
+    "Job",
+    "LoopHome",
+    "TaskExecutor",
+    "ThreadHome",
+    "ThreadExecutor",
+    "WorkerPool",
+    "background_loop",
+    "worker_pool",
+]

@@ -1,0 +1,184 @@
+"""Jobs in threads: what runs under `invoke` and `stream`, and sync tools everywhere.
+
+Neither of the pools at hand fits. asyncio's default executor has `cpu + 4` threads, which sync
+tools in the background would fill until sync model calls starve. `ThreadPoolExecutor` threads are
+joined at exit, so one hung tool keeps the process from ending; and with any fixed size, tools
+that run graphs of their own can wait for each other's workers for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor as FuturesExecutor
+from concurrent.futures import Future
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, Final, ParamSpec, TypeVar
+
+from langchain_asyncfc.executors.base import Job
+from langchain_asyncfc.futures import FutureState, Outcome
+
+__all__ = ["ThreadHome", "ThreadExecutor", "WorkerPool", "background_loop", "worker_pool"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_LIMIT: Final = 256
+"""Threads at most, nested work excepted: blocked I/O needs many, memory wants them bounded."""
+_IDLE_SECONDS: Final = 10.0
+"""How long a thread without work is kept; what anyio keeps its worker threads."""
+
+_in_worker: ContextVar[bool] = ContextVar("asyncfc_in_worker", default=False)
+
+
+class WorkerPool(FuturesExecutor):
+    """Daemon threads that are started when needed and end when idle.
+
+    Work that comes from inside a worker never queues behind other work: a tool that runs a graph
+    with sync tools of its own would otherwise hold the thread that its own tools wait for.
+    """
+
+    def __init__(self, limit: int = _LIMIT, idle_seconds: float = _IDLE_SECONDS) -> None:
+        self._limit = limit
+        self._idle_seconds = idle_seconds
+        self._lock = threading.Lock()
+        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._queued = 0
+        self._idle = 0
+        self._threads = 0
+
+    def submit(
+        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
+    ) -> Future[_T]:
+        """Run a function in a worker, in a copy of the caller's context."""
+        return self.submit_in(copy_context(), functools.partial(fn, *args, **kwargs))
+
+    def submit_in(self, context: Context, fn: Callable[[], _T]) -> Future[_T]:
+        """Run a function in a worker, in the given context, which nobody else may be in."""
+        future: Future[_T] = Future()
+        nested = _in_worker.get()
+        with self._lock:
+            self._queued += 1
+            grow = self._queued > self._idle and (nested or self._threads < self._limit)
+            self._threads += grow
+        self._work.put((future, functools.partial(context.run, _marked, fn)))
+        if grow:
+            name = f"asyncfc-worker-{self._threads}"
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
+        return future
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                self._idle += 1
+            try:
+                future, work = self._work.get(timeout=self._idle_seconds)
+            except queue.Empty:
+                with self._lock:
+                    self._idle -= 1
+                    if self._queued > self._idle:
+                        continue  # work came in at the last moment and counted on this thread
+                    self._threads -= 1
+                    return
+            with self._lock:
+                self._idle -= 1
+                self._queued -= 1
+            _complete(future, work)
+            del future, work
+
+
+def _marked(fn: Callable[[], _T]) -> _T:
+    _in_worker.set(True)
+    return fn()
+
+
+def _complete(future: Future[Any], work: Callable[[], Any]) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    try:
+        result = work()
+    except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the future
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
+@functools.cache
+def worker_pool() -> WorkerPool:
+    """The pool that all sync tools of this process share."""
+    return WorkerPool()
+
+
+@functools.cache
+def background_loop() -> asyncio.AbstractEventLoop:
+    """The loop, in a thread of its own, on which async-only tools run under `invoke`."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="asyncfc-loop", daemon=True).start()
+    return loop
+
+
+class ThreadExecutor:
+    """Runs each job in a worker thread.
+
+    A running thread cannot be stopped. Cancelling its job reports `cancelled` at once; the thread
+    runs on, and what it returns is dropped.
+    """
+
+    def __init__(self, pool: WorkerPool | None = None) -> None:
+        self._pool = pool or worker_pool()
+
+    def submit(self, job: Job, done: Callable[[Outcome], None]) -> Callable[[], None]:
+        """Start a job in a worker; `done` is called in that worker."""
+
+        def work() -> None:
+            try:
+                outcome = job.run()
+            except BaseException as error:  # noqa: BLE001 - nothing that a job does may get lost
+                outcome = Outcome(FutureState.FAILED, error=error)
+            done(outcome)
+
+        self._pool.submit_in(job.context, work)
+
+        def cancel() -> None:
+            done(Outcome(FutureState.CANCELLED))
+
+        return cancel
+
+
+class ThreadHome:
+    """A scheduler's home among threads, in real time. Its events happen in any thread."""
+
+    now = staticmethod(time.monotonic)
+
+    def is_here(self) -> bool:
+        """Threads are everywhere."""
+        return True
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
+        """Call back in the background loop's thread after some seconds."""
+        loop = background_loop()
+        armed: list[asyncio.TimerHandle] = []
+        called_off = threading.Event()
+
+        def arm() -> None:
+            if not called_off.is_set():
+                armed.append(loop.call_later(seconds, callback))
+
+        def disarm() -> None:
+            for handle in armed:
+                handle.cancel()
+
+        def call_off() -> None:
+            called_off.set()
+            loop.call_soon_threadsafe(disarm)
+
+        loop.call_soon_threadsafe(arm)
+        return call_off
+
+    def post(self, callback: Callable[[], None]) -> None:
+        """Call back in this thread."""
+        callback()

@@ -1,0 +1,135 @@
+"""Running one call the way `ToolNode` runs it, later and elsewhere.
+
+`ToolNode` hands its wrapper a request and an `execute` function, which injects state and store,
+validates, runs the tool and handles its errors. Both stay usable after the node has returned, so
+an invocation keeps them and runs the user's own wrapper around them when its time has come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from langchain_core.messages import ToolCall, ToolMessage
+from langgraph.errors import GraphBubbleUp
+from langgraph.prebuilt.tool_node import TOOL_CALL_ERROR_TEMPLATE, ToolCallRequest
+
+from langchain_asyncfc.executors import worker_pool
+from langchain_asyncfc.futures import FutureState, Outcome
+from langchain_asyncfc.recording import Recording, RecordingTool, answer_in
+
+__all__ = ["Invocation"]
+
+_FAILED: Final = FutureState.FAILED
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """Everything that is needed to run one call.
+
+    Attributes:
+        request: The request that `ToolNode` made in the step that issued the call.
+        execute: Runs a request; a coroutine function, or a plain one for calls that run in
+            threads.
+        wrapper: The user's wrapper around it, of the same kind.
+        handle_tool_errors: The node's option; it also covers errors of the wrapper.
+    """
+
+    request: ToolCallRequest
+    execute: Callable[[ToolCallRequest], Any]
+    wrapper: Callable[[ToolCallRequest, Callable[[ToolCallRequest], Any]], Any] | None
+    handle_tool_errors: Any
+
+    async def arun(self, tool_call: ToolCall, recording: Recording) -> Outcome:
+        """Run the call on this event loop. Cancelling it cancels the tool."""
+        if not inspect.iscoroutinefunction(self.execute):
+            # A sync wrapper with no async twin: `ToolNode` would block the loop with it.
+            return await asyncio.get_running_loop().run_in_executor(
+                worker_pool(), self.run, tool_call, recording
+            )
+        request = self._prepared(tool_call)
+
+        async def execute(request: ToolCallRequest) -> Any:
+            result = await self.execute(_recorded(request, recording))
+            recording.answered(result)
+            return result
+
+        try:
+            result = execute(request) if self.wrapper is None else self.wrapper(request, execute)
+            return self._outcome(await result, recording)
+        except Exception as error:  # noqa: BLE001 - sorted below
+            return self._failure(error, recording)
+
+    def run(self, tool_call: ToolCall, recording: Recording) -> Outcome:
+        """Run the call in this thread."""
+        request = self._prepared(tool_call)
+
+        def execute(request: ToolCallRequest) -> Any:
+            result = self.execute(_recorded(request, recording))
+            recording.answered(result)
+            return result
+
+        try:
+            result = execute(request) if self.wrapper is None else self.wrapper(request, execute)
+            return self._outcome(result, recording)
+        except Exception as error:  # noqa: BLE001 - sorted below
+            return self._failure(error, recording)
+
+    def _prepared(self, tool_call: ToolCall) -> ToolCallRequest:
+        if tool_call is self.request.tool_call:
+            return self.request
+        return self.request.override(tool_call=tool_call)
+
+    def _outcome(self, result: Any, recording: Recording) -> Outcome:
+        if recording.stop is not None:
+            return Outcome(FutureState.CANCELLED)
+        call_id = self.request.tool_call["id"]
+        message = answer_in(result, call_id)
+        if message is not None and message.status == "error":
+            return Outcome(_FAILED, message.content, result, note=str(message.text))
+        value = recording.value(self.request.tool, result, call_id)
+        return Outcome(FutureState.RESOLVED, value, result)
+
+    def _failure(self, error: Exception, recording: Recording) -> Outcome:
+        """What an error comes to that `execute` or the wrapper let through."""
+        if recording.stop is not None:
+            return Outcome(FutureState.CANCELLED)
+        flag = self.handle_tool_errors
+        if self.wrapper is None or not flag or isinstance(error, GraphBubbleUp) or _resume(error):
+            return Outcome(_FAILED, error=error, note=repr(error))
+        try:
+            content = _content(error, flag)
+        except Exception as raised:  # noqa: BLE001 - a handler may refuse an error by raising
+            return Outcome(_FAILED, error=raised, note=repr(raised))
+        call = self.request.tool_call
+        message = ToolMessage(
+            content, name=call["name"], tool_call_id=call["id"], status="error"
+        )
+        return Outcome(_FAILED, content, message, note=content)
+
+
+def _recorded(request: ToolCallRequest, recording: Recording) -> ToolCallRequest:
+    if request.tool is None:
+        return request
+    return request.override(tool=RecordingTool(request.tool, recording))  # type: ignore[typeddict-item]
+
+
+def _resume(error: Exception) -> bool:
+    """Whether the error is a resume value that does not fit an interrupt; it is never handled."""
+    try:
+        from langgraph.errors import is_invalid_resume  # noqa: PLC0415 - not in older versions
+    except ImportError:
+        return False
+    return bool(is_invalid_resume(error))
+
+
+def _content(error: Exception, flag: Any) -> str:
+    """The text of a handled error, by `ToolNode`'s documented meaning of `handle_tool_errors`."""
+    if isinstance(flag, str):
+        return flag
+    if callable(flag) and not isinstance(flag, type):
+        return str(flag(error))
+    return str(TOOL_CALL_ERROR_TEMPLATE.format(error=repr(error)))

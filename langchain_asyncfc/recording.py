@@ -1,0 +1,221 @@
+"""What a tool really returned, before it becomes the text of a message.
+
+`ToolNode` hands on messages only, and a value cannot be parsed back out of a text. So the tool
+that `ToolNode` invokes is a copy of the real one whose `_run` and `_arun` note what the real ones
+return. The copy is made for each call, so that changes of the tool's attributes are honoured; the
+noting functions are made once a class, with their signatures worked out, since LangChain inspects
+them at every call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langgraph.types import Command
+
+from langchain_asyncfc.errors import ToolCancelled, ToolStopped
+from langchain_asyncfc.executors import background_loop, worker_pool
+
+__all__ = ["RecordingTool", "Recording"]
+
+_MISSING: Final = object()
+
+
+class Recording:
+    """What is noted of one running call.
+
+    Attributes:
+        tool: The tool that runs; set when it is invoked.
+        stop: Set by the runtime when it ends the call early; the reason.
+    """
+
+    __slots__ = ("_message", "_raw", "stop", "tool")
+
+    def __init__(self) -> None:
+        self.tool: Any = None
+        self.stop: ToolStopped | None = None
+        self._raw: Any = _MISSING
+        self._message: Any = None
+
+    def returned(self, raw: Any) -> None:
+        """Note what the tool itself returned."""
+        self._raw = raw
+
+    def answered(self, result: Any) -> None:
+        """Note what `ToolNode` made of it, before wrappers see it."""
+        self._message = result.content if isinstance(result, ToolMessage) else None
+
+    def value(self, tool: BaseTool | None, result: Any, call_id: str | None) -> Any:
+        """The value that references to this call get.
+
+        It is what the tool returned, unless a wrapper has put another answer in its place.
+
+        Args:
+            tool: The tool, for its response format.
+            result: The final answer: a `ToolMessage`, a `Command`, or a list of both.
+            call_id: The tool call's id, to find the message that answers it.
+        """
+        message = answer_in(result, call_id)
+        content = None if message is None else message.content
+        raw = self._raw
+        if raw is _MISSING or message is not result or content != self._message:
+            return content
+        if getattr(tool, "response_format", "content") == "content_and_artifact":
+            raw = raw[0] if isinstance(raw, tuple) else raw
+        return content if isinstance(raw, ToolMessage | Command) else raw
+
+
+def answer_in(result: Any, call_id: str | None) -> ToolMessage | None:
+    """The tool message that answers a call, wherever it stands in the result."""
+    for item in result if isinstance(result, list) else [result]:
+        if isinstance(item, ToolMessage) and item.tool_call_id == call_id:
+            return item
+        if isinstance(item, Command):
+            for message in _messages_in(item):
+                if isinstance(message, ToolMessage) and message.tool_call_id == call_id:
+                    return message
+    return None
+
+
+def readdressed(result: Any, call_id: str | None, other_id: str | None) -> ToolMessage | None:
+    """The message of a result as the answer to another, identical call; updates are not repeated."""
+    message = answer_in(result, call_id)
+    if message is None:
+        return None
+    return message.model_copy(update={"tool_call_id": other_id, "id": None})
+
+
+def _messages_in(command: Command[Any]) -> list[Any]:
+    update = command.update
+    if isinstance(update, list):
+        return update
+    values = update.values() if isinstance(update, dict) else ()
+    return [m for value in values if isinstance(value, list) for m in value]
+
+
+_recording: ContextVar[Recording] = ContextVar("asyncfc_recording")
+
+
+class RecordingTool:
+    """Stands in for a tool while `ToolNode` executes one call of it.
+
+    Everything but running it is the real tool's.
+    """
+
+    def __init__(self, tool: BaseTool, recording: Recording) -> None:
+        self._tool = tool
+        self._recording = recording
+
+    def __getattr__(self, name: str) -> Any:
+        """Any other attribute is the real tool's."""
+        return getattr(self._tool, name)
+
+    def invoke(self, call: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run the tool in this thread; an async-only one on the background loop."""
+        if self._recording.stop is not None:
+            raise self._recording.stop  # a wrapper tries again although the call was ended
+        copied = _noting(self._tool)
+        self._recording.tool = self._tool
+        token = _recording.set(self._recording)
+        try:
+            if _is_async_only(self._tool):
+                coroutine = copied.ainvoke(call, config, **kwargs)
+                return asyncio.run_coroutine_threadsafe(coroutine, background_loop()).result()
+            return copied.invoke(call, config, **kwargs)
+        finally:
+            _recording.reset(token)
+
+    async def ainvoke(self, call: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
+        """Run the tool on this loop; a sync-only one in the worker pool."""
+        if self._recording.stop is not None:
+            raise asyncio.CancelledError
+        copied = _noting(self._tool)
+        self._recording.tool = self._tool
+        token = _recording.set(self._recording)
+        try:
+            if _is_async(self._tool):
+                return await copied.ainvoke(call, config, **kwargs)
+            run = functools.partial(copied.invoke, call, config, **kwargs)
+            return await asyncio.get_running_loop().run_in_executor(worker_pool(), run)
+        finally:
+            _recording.reset(token)
+
+
+def _is_async(tool: BaseTool) -> bool:
+    """Whether the tool brings its own asynchronous implementation."""
+    if getattr(tool, "coroutine", None) is not None:
+        return True
+    kind = type(tool)
+    libraries_own = (BaseTool, StructuredTool, Tool)
+    return any(
+        getattr(kind, name) not in [getattr(base, name) for base in libraries_own]
+        for name in ("_arun", "arun", "ainvoke")
+    )
+
+
+def _is_async_only(tool: BaseTool) -> bool:
+    """Whether a function tool has a coroutine and no function."""
+    return getattr(tool, "coroutine", None) is not None and getattr(tool, "func", True) is None
+
+
+def _noting(tool: BaseTool) -> BaseTool:
+    """A copy of a tool that notes what it returns."""
+    copied = copy.copy(tool)
+    # Straight into `__dict__`: pydantic refuses to set attributes that are no fields.
+    copied.__dict__["_run"] = _twin(type(tool), "_run", tool)
+    copied.__dict__["_arun"] = _twin(type(tool), "_arun", tool)
+    return copied
+
+
+_twins: WeakKeyDictionary[type, dict[str, Callable[..., Any]]] = WeakKeyDictionary()
+
+
+def _twin(kind: type, name: str, tool: BaseTool) -> Callable[..., Any]:
+    """The noting twin of a method; one serves all tools of a class."""
+    twins = _twins.setdefault(kind, {})
+    if name not in twins:
+        method = getattr(tool, name)
+        twin: Any = _make_run() if name == "_run" else _make_arun()
+        twin.__signature__ = inspect.signature(method)
+        try:
+            twin.__annotations__ = typing.get_type_hints(method)
+        except Exception:  # noqa: BLE001 - annotations that do not resolve are LangChain's to judge
+            twin.__annotations__ = getattr(method, "__annotations__", {})
+        twins[name] = twin
+    return twins[name]
+
+
+def _make_run() -> Callable[..., Any]:
+    def _run(*args: Any, **kwargs: Any) -> Any:
+        recording = _recording.get()
+        raw = recording.tool._run(*args, **kwargs)
+        recording.returned(raw)
+        return raw
+
+    return _run
+
+
+def _make_arun() -> Callable[..., Any]:
+    async def _arun(*args: Any, **kwargs: Any) -> Any:
+        recording = _recording.get()
+        try:
+            raw = await recording.tool._arun(*args, **kwargs)
+        except asyncio.CancelledError as error:
+            # As an `Exception`, or the tool's trace would never be closed: LangChain's `arun`
+            # lets `CancelledError` pass without an event.
+            raise recording.stop or ToolCancelled("The tool was cancelled.") from error
+        recording.returned(raw)
+        return raw
+
+    return _arun

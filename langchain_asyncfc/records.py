@@ -1,0 +1,193 @@
+"""What the messages of a thread remember of its futures.
+
+A placeholder carries a record in `additional_kwargs["asyncfc"]`, which no provider is sent. What
+is pending and what was delivered is derived from these records alone (rule 23), so that replays,
+forks and restarts see the thread as it is; process memory is a cache.
+
+| message | record |
+|---|---|
+| placeholder | `{"future": id, "state": "pending"}`, with `"detach": True` where nobody waits at the end |
+| value delivered in place of it | `{"future": id, "state": "resolved" …}`, with `"value"` where JSON keeps it exactly |
+| message that outcomes rode on | `{"delivered": {id: {"state": …, "value": …}}}` |
+
+A record is data from a message: whatever does not have this form is not a record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+
+from langchain_asyncfc.futures import FutureState, Outcome, ordinal_of
+
+__all__ = ["CONTROL_TOOLS", "Thread", "outcome_record", "read_thread", "with_record"]
+
+AWAIT_FUTURE: Final = "await_future"
+CANCEL_FUTURE: Final = "cancel_future"
+CONTROL_TOOLS: Final = frozenset({AWAIT_FUTURE, CANCEL_FUTURE})
+"""Names of the tools that are calls to the runtime itself; they get no future."""
+
+_KEY: Final = "asyncfc"
+_PENDING: Final = "pending"
+_MISSING: Final = object()
+
+
+def _record(message: BaseMessage) -> Mapping[str, Any]:
+    record = message.additional_kwargs.get(_KEY)
+    return record if isinstance(record, Mapping) else {}
+
+
+def with_record(message: ToolMessage, record: Mapping[str, Any], **changes: Any) -> ToolMessage:
+    """A copy of a message with a record, merged into one that it has."""
+    kwargs = {**message.additional_kwargs, _KEY: {**_record(message), **record}}
+    return message.model_copy(update={**changes, "additional_kwargs": kwargs})
+
+
+def pending_record(future: str, *, detach: bool) -> dict[str, Any]:
+    """The record of a placeholder."""
+    return {"future": future, "state": _PENDING, **({"detach": True} if detach else {})}
+
+
+def outcome_record(outcome: Outcome) -> dict[str, Any]:
+    """What is kept of a delivered outcome: its state, and its value where JSON keeps it exactly."""
+    kept: dict[str, Any] = {"state": str(outcome.state)}
+    if outcome.state is FutureState.RESOLVED and _is_json(outcome.value):
+        kept["value"] = outcome.value
+    return kept
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a value is made of JSON's own types only, so that it survives a checkpoint."""
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if type(item) is dict:
+            if not all(type(key) is str for key in item):
+                return False
+            stack.extend(item.values())
+        elif type(item) is list:
+            stack.extend(item)
+        elif item is not None and type(item) not in (str, int, float, bool):
+            return False
+    return True
+
+
+@dataclass(slots=True)
+class Thread:
+    """What a thread's messages say of its futures.
+
+    Attributes:
+        messages: The messages, oldest first.
+        batch: The last `AIMessage`, `None` where there is none.
+        issued_before: The number of tool calls before `batch`, control calls not counted.
+        pending: Placeholders whose outcome was not delivered, by ordinal, in message order.
+        ended: Records of delivered outcomes, by ordinal.
+        last_human: Index of the last human message, -1 where there is none.
+        instructed: Whether a placeholder was shown before.
+    """
+
+    messages: Sequence[BaseMessage]
+    batch: AIMessage | None = None
+    issued_before: int = 0
+    pending: dict[int, ToolMessage] = field(default_factory=dict)
+    ended: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    last_human: int = -1
+    instructed: bool = False
+
+    @property
+    def highest(self) -> int:
+        """The highest ordinal that a message names or counts up to."""
+        return max(self.issued_before, *self.pending, *self.ended, 0)
+
+    def value_of(self, ordinal: int) -> Any:
+        """The kept value of a future that was delivered as resolved.
+
+        Raises:
+            KeyError: When there is none.
+        """
+        record = self.ended[ordinal]
+        if record.get("state") != FutureState.RESOLVED:
+            raise KeyError(ordinal)
+        return record["value"]
+
+    def unanswered(self) -> list[bool]:
+        """For each tool call of the batch, whether no tool message answers it yet."""
+        if self.batch is None:
+            return []
+        answered: set[Any] = set()
+        for message in reversed(self.messages):
+            if message is self.batch:
+                break
+            if isinstance(message, ToolMessage):
+                answered.add(message.tool_call_id)
+        return [call["id"] not in answered for call in self.batch.tool_calls]
+
+
+def read_thread(messages: Iterable[Any]) -> Thread:
+    """Read a thread in one pass. Items that are no messages are passed over."""
+    thread = Thread([m for m in messages if isinstance(m, BaseMessage)])
+    counted = 0
+    for index, message in enumerate(thread.messages):
+        if isinstance(message, AIMessage):
+            thread.batch, thread.issued_before = message, counted
+            for call in message.tool_calls:
+                counted += call["name"] not in CONTROL_TOOLS
+        elif isinstance(message, ToolMessage):
+            if message.additional_kwargs:
+                _read_records(thread, message)
+        elif isinstance(message, HumanMessage):
+            thread.last_human = index
+    return thread
+
+
+def _read_records(thread: Thread, message: ToolMessage) -> None:
+    record = _record(message)
+    ordinal = _ordinal(record.get("future"))
+    if ordinal is not None:
+        thread.instructed = True
+        if record.get("state") == _PENDING:
+            thread.pending[ordinal] = message
+        else:
+            thread.ended[ordinal] = record
+    delivered = record.get("delivered")
+    if isinstance(delivered, Mapping):
+        for future, kept in delivered.items():
+            rider = _ordinal(future)
+            if rider is not None and isinstance(kept, Mapping):
+                thread.pending.pop(rider, None)
+                thread.ended[rider] = kept
+
+
+def _ordinal(future: Any) -> int | None:
+    return ordinal_of(future) if isinstance(future, str) else None
+
+
+def waits_at_end(thread: Thread) -> list[int]:
+    """The pending futures that keep a turn from ending, by ordinal.
+
+    A detached one does not, unless it comes from an earlier run and this run has not looked after
+    it yet: it is delivered at the next run of the thread (rule 13).
+    """
+    since = _seen_mark(thread)
+    places = {id(message): i for i, message in enumerate(thread.messages)}
+    return [
+        ordinal
+        for ordinal, message in thread.pending.items()
+        if not _record(message).get("detach")
+        or (places[id(message)] < thread.last_human and _record(message).get("seen") != since)
+    ]
+
+
+def _seen_mark(thread: Thread) -> str:
+    """What tells the current run of a thread from earlier ones: its human message."""
+    if thread.last_human < 0:
+        return ""
+    return str(thread.messages[thread.last_human].id or thread.last_human)
+
+
+def seen_again(thread: Thread, placeholder: ToolMessage) -> ToolMessage:
+    """A detached placeholder, marked as looked after in this run."""
+    return with_record(placeholder, {"seen": _seen_mark(thread)})

@@ -1,0 +1,287 @@
+"""Which run a step belongs to, and when that run ends.
+
+Futures belong to one run of one graph: two threads, runs or subgraphs never see each other's,
+though they share one compiled graph (rule 21), and when the run ends, however it ends, its calls
+are cancelled and awaited (rule 19).
+
+The seam is LangChain's public `register_configure_hook`: every root run gets a `RunWatch` as an
+inheritable callback handler. All chains below report their start and end to it, so it knows the
+run of the graph that a step belongs to, also without a thread id and inside subgraphs, and it is
+called, and awaited, at the end of that run in all six ways in which one ends: return, error,
+cancellation, timeout, `aclose()` and a generator that is dropped. What it holds is gone with the
+run. It handles chain events only, inline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import threading
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers.context import register_configure_hook
+
+from langchain_asyncfc.executors import (
+    LoopHome,
+    TaskExecutor,
+    ThreadExecutor,
+    ThreadHome,
+)
+from langchain_asyncfc.scheduler import Scheduler
+from langchain_asyncfc.waiting import Wait, drive, drive_async
+
+__all__ = [
+    "DetachedRuns",
+    "GraphRun",
+    "graph_run",
+    "new_scheduler",
+    "thread_key",
+    "watch_runs",
+]
+
+
+class GraphRun:
+    """One run of one graph, as far as steps with futures see it.
+
+    Attributes:
+        scheduler: Owns the run's futures.
+        on_end: Called with the run's error, or `None`, before its futures are cancelled; may
+            take the scheduler away by returning `True`.
+    """
+
+    def __init__(self, scheduler: Scheduler, *, is_async: bool) -> None:
+        self.scheduler = scheduler
+        self.is_async = is_async
+        self.on_end: Callable[[BaseException | None], bool] = lambda _: False
+
+    def _settled(self, error: BaseException | None) -> bool:
+        return self.on_end(error) or not self.scheduler.live()
+
+    async def aend(self, error: BaseException | None) -> None:
+        """End the run on its event loop: cancel what is unfinished and await it."""
+        if not self._settled(error):
+            await drive_async(self.scheduler, _close(self.scheduler))
+
+    def end(self, error: BaseException | None) -> None:
+        """End the run in this thread."""
+        if not self._settled(error):
+            drive(self.scheduler, _close(self.scheduler))
+
+
+def _close(scheduler: Scheduler) -> Any:
+    futures = scheduler.live()
+    scheduler.cancel(futures)
+    yield Wait(futures)
+
+
+class RunWatch(BaseCallbackHandler):
+    """Sees the chain runs of one root run come and go."""
+
+    run_inline = True
+    ignore_llm = True
+    ignore_chat_model = True
+    ignore_agent = True
+    ignore_retriever = True
+    ignore_retry = True
+    ignore_custom_event = True
+
+    def __init__(self) -> None:
+        self._parents: dict[UUID, tuple[UUID | None, str | None]] = {}
+        self._graph_runs: dict[UUID, list[GraphRun]] = {}
+        self._lock = threading.Lock()
+
+    def __copy__(self) -> RunWatch:
+        """The same object: what it knows belongs to the run, not to a manager."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> RunWatch:
+        """The same object; see `__copy__`."""
+        return self
+
+    def on_chain_start(
+        self,
+        serialized: dict[str, Any] | None,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        parent_run_id: UUID | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Note where a run stands."""
+        self._parents[run_id] = (parent_run_id, (metadata or {}).get("langgraph_checkpoint_ns"))
+
+    def graph_run_of(
+        self, step: UUID, namespace: str, make: Callable[[], GraphRun], *, is_async: bool
+    ) -> GraphRun | None:
+        """The run of the graph that a step belongs to, made on first sight.
+
+        Args:
+            step: A run inside the step.
+            namespace: The checkpoint namespace of the step. Everything in the step has it; the
+                first run above that does not is the graph's.
+            make: Makes the graph run.
+            is_async: Whether the step runs on an event loop. A graph whose steps do both keeps
+                them apart.
+        """
+        run: UUID | None = step
+        while run is not None and run in self._parents:
+            parent, found = self._parents[run]
+            if found != namespace:
+                return self._known(run, make, is_async)
+            run = parent
+        return None
+
+    def _known(self, run: UUID, make: Callable[[], GraphRun], is_async: bool) -> GraphRun:
+        with self._lock:
+            known = self._graph_runs.setdefault(run, [])
+            for graph_run in known:
+                if graph_run.is_async == is_async:
+                    return graph_run
+            known.append(make())
+            return known[-1]
+
+    def _take(self, result: Any, run_id: UUID) -> tuple[list[GraphRun], BaseException | None]:
+        self._parents.pop(run_id, None)
+        error = result if isinstance(result, BaseException) else None
+        return self._graph_runs.pop(run_id, []), error
+
+    def _end(self, result: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        runs, error = self._take(result, run_id)
+        for run in runs:
+            run.end(error)
+
+    async def _aend(self, result: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        runs, error = self._take(result, run_id)
+        for run in runs:
+            if run.is_async:
+                await run.aend(error)
+            else:
+                run.end(error)
+
+    @property
+    def _ended(self) -> Callable[..., None | Coroutine[Any, Any, None]]:
+        # LangChain looks at the attribute to see whether to await it. A sync manager runs
+        # coroutines in a loop of their own, which is slow and wrong here, so it gets none unless
+        # there is something on an event loop to await.
+        if any(run.is_async for runs in list(self._graph_runs.values()) for run in runs):
+            return self._aend
+        return self._end
+
+    on_chain_end = _ended  # type: ignore[assignment]
+    on_chain_error = _ended  # type: ignore[assignment]
+
+
+class _NewWatch:
+    """In the place of a context variable: a new watch for each root run."""
+
+    def get(self) -> RunWatch:
+        """A watch; LangChain adds it only where none is inherited."""
+        return RunWatch()
+
+
+@functools.cache
+def watch_runs() -> None:
+    """Have every root run from now on watched. Called when the first node is built."""
+    register_configure_hook(_NewWatch(), inheritable=True, handle_class=RunWatch)  # type: ignore[arg-type]
+
+
+def new_scheduler(key: str, *, is_async: bool) -> Scheduler:
+    """A scheduler on the running event loop, or among threads."""
+    if is_async:
+        loop = asyncio.get_running_loop()
+        return Scheduler(TaskExecutor(loop), LoopHome(loop), key)
+    return Scheduler(ThreadExecutor(), ThreadHome(), key)
+
+
+def graph_run(
+    config: RunnableConfig | None, make: Callable[[], GraphRun], *, is_async: bool
+) -> GraphRun | None:
+    """The run of the graph that a step belongs to.
+
+    Returns:
+        `None` outside of a graph, where no later step can deliver anything.
+    """
+    callbacks: Any = (config or {}).get("callbacks")
+    metadata: Mapping[str, Any] = (config or {}).get("metadata") or {}
+    namespace = metadata.get("langgraph_checkpoint_ns")
+    if not isinstance(callbacks, BaseCallbackManager) or not namespace:
+        return None
+    if callbacks.parent_run_id is None:
+        return None
+    for handler in callbacks.handlers:
+        if isinstance(handler, RunWatch):
+            return handler.graph_run_of(
+                callbacks.parent_run_id, namespace, make, is_async=is_async
+            )
+    return None
+
+
+ThreadKey = tuple[str | None, str]
+
+
+def thread_key(config: RunnableConfig | None) -> ThreadKey:
+    """What tells one thread's graph from another's, over all its runs."""
+    thread = ((config or {}).get("configurable") or {}).get("thread_id")
+    namespace = str(((config or {}).get("metadata") or {}).get("langgraph_checkpoint_ns") or "")
+    # A segment is "node:task id"; task ids differ from run to run.
+    above = "|".join(part.split(":")[0] for part in namespace.split("|")[:-1])
+    return (str(thread) if thread is not None else None, above)
+
+
+class DetachedRuns:
+    """Owns the futures that outlive their run (`on_final="detach"`), until the next run or `close`."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple[ThreadKey, bool], list[Scheduler]] = {}
+        self._lock = threading.Lock()
+
+    def keep(
+        self, thread: ThreadKey, scheduler: Scheduler, is_async: bool, error: BaseException | None
+    ) -> bool:
+        """Keep a run's futures after its end, unless it ended with an error.
+
+        Returns:
+            Whether they are kept.
+        """
+        with self._lock:
+            self._drop_finished()
+            if error is not None or not (scheduler.live() or scheduler.undelivered()):
+                return False
+            self._kept.setdefault((thread, is_async), []).append(scheduler)
+            return True
+
+    def _drop_finished(self) -> None:
+        """Without a thread nobody will ask for what is finished."""
+        for key in [key for key in self._kept if key[0][0] is None]:
+            self._kept[key] = [s for s in self._kept[key] if s.live()]
+            if not self._kept[key]:
+                del self._kept[key]
+
+    def take(self, thread: ThreadKey, *, is_async: bool) -> Scheduler | None:
+        """The futures that the thread's last run left, if they can go on here."""
+        if thread[0] is None:
+            return None
+        with self._lock:
+            kept = self._kept.pop((thread, is_async), [])
+        return kept[-1] if kept and kept[-1].at_home() else None
+
+    def _all(self, *, is_async: bool) -> list[Scheduler]:
+        with self._lock:
+            keys = [key for key in self._kept if key[1] == is_async]
+            return [scheduler for key in keys for scheduler in self._kept.pop(key)]
+
+    async def aclose(self) -> None:
+        """Cancel what runs on event loops, and await it."""
+        for scheduler in self._all(is_async=True):
+            await GraphRun(scheduler, is_async=True).aend(None)
+        self.close()
+
+    def close(self) -> None:
+        """Cancel what runs in threads."""
+        for scheduler in self._all(is_async=False):
+            GraphRun(scheduler, is_async=False).end(None)

@@ -1,0 +1,531 @@
+"""The scheduler: the one room that joins the tracker and the executors.
+
+It owns every live future of one run of one graph. Calls come in by `issue`, what runs them by
+`provide`; the tracker says which may start; an executor starts them; their outcomes come back by
+`_finish`, whatever the thread. All changes of state happen under one lock, so the same code
+serves an event loop (where nobody ever waits for the lock) and threads.
+"""
+
+from __future__ import annotations
+
+import functools
+import heapq
+import logging
+import threading
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextvars import Context
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from langchain_asyncfc.calls import Call
+from langchain_asyncfc.effects import Access, access_of
+from langchain_asyncfc.errors import (
+    ReferenceProblem,
+    ToolCancelled,
+    ToolTimeout,
+    UnfitValue,
+    UnknownReference,
+)
+from langchain_asyncfc.executors import Executor, Home, Job
+from langchain_asyncfc.futures import FutureState, Outcome, check_transition, future_id
+from langchain_asyncfc.invocations import Invocation
+from langchain_asyncfc.parameters import check_value, takes_only_text
+from langchain_asyncfc.recording import Recording, readdressed
+from langchain_asyncfc.references import Reference, lookup, substitute
+from langchain_asyncfc.tracker import DependencyTracker, Steps
+
+__all__ = ["Lane", "Scheduler", "ToolFuture"]
+
+_logger = logging.getLogger(__name__)
+
+_WAITING, _RUNNING = FutureState.WAITING, FutureState.RUNNING
+_FAILED, _CANCELLED = FutureState.FAILED, FutureState.CANCELLED
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lane:
+    """How the calls of one node are run.
+
+    Attributes:
+        executor: Where they run; `None` for the scheduler's own.
+        limit: How many of them may run at once; `None` for no limit.
+    """
+
+    executor: Executor | None = None
+    limit: int | None = None
+
+
+class ToolFuture:
+    """The runtime's handle on one issued call. Only its scheduler changes it."""
+
+    __slots__ = (
+        "access",
+        "call",
+        "call_off_timeout",
+        "callbacks",
+        "claimed_by",
+        "finished_at",
+        "issued_at",
+        "lane",
+        "leader",
+        "outcome",
+        "provided",
+        "ready",
+        "recording",
+        "sharers",
+        "started_at",
+        "state",
+        "stop",
+        "twin_key",
+    )
+
+    def __init__(self, call: Call, lane: Lane, issued_at: float) -> None:
+        self.call = call
+        self.lane = lane
+        self.state = FutureState.WAITING
+        self.outcome: Outcome | None = None
+        self.access: Access | None = None
+        self.provided: tuple[Invocation, Context] | None = None
+        self.ready = False
+        self.leader: ToolFuture | None = None
+        self.sharers: list[ToolFuture] = []
+        self.recording = Recording()
+        self.claimed_by: object = None
+        self.twin_key: tuple[Lane, str] | None = None
+        self.issued_at = issued_at
+        self.started_at: float | None = None
+        self.finished_at: float | None = None
+        self.callbacks: list[Callable[[], None]] = []
+        self.stop: Callable[[], None] | None = None
+        self.call_off_timeout: Callable[[], None] | None = None
+
+    @property
+    def id(self) -> str:
+        """The future's id."""
+        return self.call.future
+
+    @property
+    def done(self) -> bool:
+        """Whether it has its outcome."""
+        return self.outcome is not None
+
+    def move(self, state: FutureState) -> None:
+        """Go on to another state.
+
+        Raises:
+            InvalidTransition: When the table has no such step.
+        """
+        check_transition(self.state, state)
+        self.state = state
+
+    def claim(self, claimant: object) -> bool:
+        """Take the outcome for delivery; `False` when the same claimant has taken it already.
+
+        Tasks of one step see the same messages, so messages cannot tell them who delivers.
+        """
+        if claimant is not None and self.claimed_by == claimant:
+            return False
+        self.claimed_by = claimant
+        return True
+
+    def __repr__(self) -> str:
+        return f"<ToolFuture {self.id} {self.call.name} {self.state}>"
+
+
+class Scheduler:
+    """Runs the calls of one run of one graph.
+
+    Args:
+        executor: Where calls run whose lane names no other executor.
+        home: Its time, and where its events happen.
+        key: A prefix that makes job ids unique among runs.
+    """
+
+    def __init__(self, executor: Executor, home: Home, key: str) -> None:
+        self._executor = executor
+        self._home = home
+        self._key = key
+        self._lock = threading.RLock()
+        self._tracker = DependencyTracker()
+        self._futures: dict[int, ToolFuture] = {}
+        self._live: dict[int, ToolFuture] = {}
+        self._last = 0
+        self._undelivered: dict[int, ToolFuture] = {}
+        self._failure: ToolFuture | None = None
+        self._batch = 0
+        self._batches: dict[object, list[ToolFuture]] = {}
+        self._twins: dict[tuple[Lane, str], ToolFuture] = {}
+        self._earlier_value: Callable[[int], Any] = _no_value
+        self._running: dict[Lane, int] = defaultdict(int)
+        self._queues: dict[Lane, list[tuple[int, ToolFuture]]] = defaultdict(list)
+        self.closed = False
+
+    # -- questions ------------------------------------------------------------------------------
+
+    @property
+    def last(self) -> int:
+        """The highest ordinal issued here; 0 if none was."""
+        return self._last
+
+    def at_home(self) -> bool:
+        """Whether futures can go on from here: on the event loop where they began."""
+        return self._home.is_here()
+
+    def get(self, ordinal: int) -> ToolFuture | None:
+        """The future with this ordinal, if it was issued in this run."""
+        return self._futures.get(ordinal)
+
+    def live(self) -> list[ToolFuture]:
+        """The unfinished futures, in issue order."""
+        with self._lock:
+            return list(self._live.values())
+
+    def undelivered(self) -> list[ToolFuture]:
+        """The finished futures whose outcome was not delivered, in issue order."""
+        with self._lock:
+            return list(self._undelivered.values())
+
+    def waits_for(self, future: ToolFuture) -> list[int]:
+        """Ordinals of the earlier calls that a waiting one waits for."""
+        with self._lock:
+            return self._tracker.waits_for((future.leader or future).call.ordinal)
+
+    def failure(self) -> ToolFuture | None:
+        """The first future whose error the graph has to raise (rule 16)."""
+        return self._failure
+
+    # -- events ---------------------------------------------------------------------------------
+
+    def issue(
+        self,
+        key: object,
+        calls: Sequence[Call],
+        lane: Lane,
+        earlier_value: Callable[[int], Any],
+    ) -> list[ToolFuture]:
+        """Accept a batch of calls, in the model's order. They start once they are provided for.
+
+        Issuing the same batch again gives the same futures and starts nothing twice.
+
+        Args:
+            key: What tells the batch from others of this run.
+            calls: The calls, with ordinals greater than all before.
+            lane: How they are run.
+            earlier_value: Gives the value of a future of an earlier run by its ordinal, or
+                raises `KeyError`.
+        """
+        with self._lock:
+            if key in self._batches:
+                return self._batches[key]
+            self._withdraw_unprovided()
+            self._batch += 1
+            self._earlier_value = earlier_value
+            futures = [self._issue(call, lane) for call in calls]
+            self._batches[key] = futures
+            return futures
+
+    def provide(self, future: ToolFuture, invocation: Invocation, context: Context) -> None:
+        """Say how a call is run. A call that may start starts now."""
+        with self._lock:
+            if future.provided is None:
+                future.provided = (invocation, context)
+                if future.ready and self._tracker.state(future.call.ordinal) is _WAITING:
+                    self._enqueue(future)
+
+    def cancel(self, futures: Iterable[ToolFuture]) -> None:
+        """Cancel futures. A waiting one ends at once, a running one when its tool has ended.
+
+        A sync tool cannot be stopped: its future ends at once, and what the tool returns is
+        dropped. A call that identical calls have joined goes on for them.
+        """
+        with self._lock:
+            for future in futures:
+                if not future.done:
+                    self._cancel(future)
+
+    def mark_delivered(self, future: ToolFuture) -> None:
+        """Note that the model was told of an outcome."""
+        with self._lock:
+            self._undelivered.pop(future.call.ordinal, None)
+            self._tracker.seen(future.call.ordinal)
+
+    def when_done(self, future: ToolFuture, callback: Callable[[], None]) -> bool:
+        """Have a function called when a future ends, in the thread in which it ends.
+
+        Returns:
+            Whether the future is unfinished; else the function is never called.
+        """
+        with self._lock:
+            if future.done:
+                return False
+            future.callbacks.append(callback)
+            return True
+
+    def forget(self, future: ToolFuture, callback: Callable[[], None]) -> None:
+        """Call off `when_done`."""
+        with self._lock:
+            if callback in future.callbacks:
+                future.callbacks.remove(callback)
+
+    # -- issue ----------------------------------------------------------------------------------
+
+    def _issue(self, call: Call, lane: Lane) -> ToolFuture:
+        future = ToolFuture(call, lane, self._home.now())
+        self._futures[call.ordinal] = future
+        self._live[call.ordinal] = future
+        self._last = max(self._last, call.ordinal)
+        future.access = self._access(call)
+        twin = self._twin(call, lane, future.access)
+        if twin is not None:
+            future.leader, future.state = twin, twin.state
+            twin.sharers.append(future)
+            return future
+        steps = self._tracker.issue(
+            call.ordinal,
+            batch=self._batch,
+            access=Access() if call.problem is not None else future.access,
+            references=self._leaders(call),
+            fence=call.facts.effects.fence,
+        )
+        if call.problem is not None and not steps.skipped:
+            self._end(future, _problem(call.problem))
+        else:
+            self._apply(steps)
+        return future
+
+    def _leaders(self, call: Call) -> set[int]:
+        """The futures of this run that a call refers to; for one that joined another, that one."""
+        found = {reference.ordinal for reference in call.references}
+        futures = [self._futures[ordinal] for ordinal in found if ordinal in self._futures]
+        return {(future.leader or future).call.ordinal for future in futures}
+
+    def _twin(self, call: Call, lane: Lane, access: Access | None) -> ToolFuture | None:
+        """An unfinished identical call that this one may join (rule 15)."""
+        if not call.facts.shareable or access is None or call.problem is not None:
+            return None
+        identity = call.identity()
+        if identity is None:
+            return None
+        key = (lane, identity)
+        twin = self._twins.get(key)
+        if twin is not None and not self._tracker.conflict_since(twin.call.ordinal, access):
+            return twin
+        self._twins[key] = self._futures[call.ordinal]
+        self._futures[call.ordinal].twin_key = key
+        return None
+
+    def _withdraw_unprovided(self) -> None:
+        """End calls of earlier batches that nobody came to run: a middleware answered them."""
+        for future in [f for f in self._live.values() if f.provided is None and not f.leader]:
+            self._end(future, Outcome(_CANCELLED))
+            self._undelivered.pop(future.call.ordinal, None)
+
+    # -- arguments ------------------------------------------------------------------------------
+
+    def _access(self, call: Call) -> Access | None:
+        """What a call reads and writes, as far as its arguments are known now."""
+        sites = [site for site in call.sites if site.references]
+        open_sites = [site for site in sites if not all(map(self._is_known, site.references))]
+        unknown = {str(site.location[0]) for site in open_sites}
+        args = call.args
+        try:
+            known = [site for site in call.sites if str(site.location[0]) not in unknown]
+            args = substitute(call.args, known, self._value)
+        except ReferenceProblem:  # the call will fail when it is to start
+            unknown = {str(site.location[0]) for site in sites}
+        return access_of(call.facts.effects, args, frozenset(unknown))
+
+    def _is_known(self, reference: Reference) -> bool:
+        future = self._futures.get(reference.ordinal)
+        return future is None or future.done
+
+    def _value(self, reference: Reference) -> Any:
+        future = self._futures.get(reference.ordinal)
+        if future is not None:
+            outcome = future.outcome
+            assert outcome is not None  # noqa: S101 - the tracker waits for references
+            return lookup(outcome.value, reference)
+        try:
+            return lookup(self._earlier_value(reference.ordinal), reference)
+        except KeyError:
+            msg = (
+                f"'{reference}' cannot be used: no value of {future_id(reference.ordinal)} is kept "
+                "from an earlier run. Write the value itself."
+            )
+            raise UnknownReference(msg) from None
+
+    def _final_args(self, call: Call) -> Mapping[str, Any]:
+        """The arguments with which a call runs.
+
+        Raises:
+            ReferenceProblem: When a value is not there or does not fit.
+        """
+        tool = call.facts.tool
+        if not call.sites:
+            return call.args
+        if tool is None:
+            return substitute(call.args, call.sites, self._value)
+        args = substitute(
+            call.args, call.sites, self._value, functools.partial(takes_only_text, tool)
+        )
+        for site in call.sites:
+            value: Any = args
+            for step in site.location:
+                value = value[step]
+            if site.references and (misfit := check_value(tool, site.location, value)):
+                msg = f"{', '.join(map(str, site.references))} does not fit: {misfit}"
+                raise UnfitValue(msg)
+        return args
+
+    # -- starting -------------------------------------------------------------------------------
+
+    def _apply(self, steps: Steps) -> None:
+        for skipped in steps.skipped:
+            cause = self._futures[skipped.cause]
+            reason = cause.outcome.note if cause.outcome is not None else ""
+            note = f"{cause.id} ({cause.call.name}) {cause.state}" + (f": {reason}" if reason else "")
+            self._conclude_all(self._futures[skipped.call], Outcome(FutureState.SKIPPED, note=note))
+        for ordinal in steps.ready:
+            future = self._futures[ordinal]
+            future.ready = True
+            if future.provided is not None:
+                self._enqueue(future)
+
+    def _enqueue(self, future: ToolFuture) -> None:
+        lane = future.lane
+        if lane.limit is None:
+            self._start(future)
+        else:
+            heapq.heappush(self._queues[lane], (future.call.ordinal, future))
+            self._drain(lane)
+
+    def _drain(self, lane: Lane) -> None:
+        """Start queued calls as far as the lane's limit allows, oldest first."""
+        queue = self._queues[lane]
+        while queue and lane.limit is not None and self._running[lane] < lane.limit:
+            future = heapq.heappop(queue)[1]
+            if self._tracker.state(future.call.ordinal) is _WAITING:
+                self._start(future)
+
+    def _start(self, future: ToolFuture) -> None:
+        call = future.call
+        try:
+            args = self._final_args(call)
+        except ReferenceProblem as problem:
+            self._end(future, _problem(problem))
+            return
+        assert future.provided is not None  # noqa: S101 - only provided calls are enqueued
+        invocation, context = future.provided
+        tool_call = call.with_args(args)
+        for waiting in (future, *future.sharers):
+            if not waiting.done:
+                waiting.move(_RUNNING)
+        self._tracker.start(call.ordinal)
+        self._running[future.lane] += 1
+        future.started_at = self._home.now()
+        job = Job(
+            f"{self._key}/{call.future}",
+            call.name,
+            args,
+            functools.partial(invocation.run, tool_call, future.recording),
+            functools.partial(invocation.arun, tool_call, future.recording),
+            context,
+        )
+        if call.facts.timeout is not None:
+            future.call_off_timeout = self._home.call_later(
+                call.facts.timeout, functools.partial(self._time_out, future)
+            )
+        executor = future.lane.executor or self._executor
+        future.stop = executor.submit(job, functools.partial(self._report, future))
+
+    # -- ending ---------------------------------------------------------------------------------
+
+    def _report(self, future: ToolFuture, outcome: Outcome) -> None:
+        self._home.post(functools.partial(self._finish, future, outcome))
+
+    def _finish(self, future: ToolFuture, outcome: Outcome) -> None:
+        """Take the outcome of a running call. What comes after the first is dropped."""
+        with self._lock:
+            if self._tracker.state(future.call.ordinal) is not _RUNNING:
+                return
+            self._running[future.lane] -= 1
+            if future.call_off_timeout is not None:
+                future.call_off_timeout()
+            stop = future.recording.stop
+            if isinstance(stop, ToolTimeout):
+                outcome = Outcome(_FAILED, note=str(stop))
+            self._end(future, outcome)
+            if future.lane.limit is not None:
+                self._drain(future.lane)
+
+    def _end(self, future: ToolFuture, outcome: Outcome) -> None:
+        """End a call, and let those go on that waited for it."""
+        ordinal = future.call.ordinal
+        referrers = self._tracker.referrers(ordinal)
+        self._conclude_all(future, outcome)
+        self._apply(self._tracker.finish(ordinal, outcome.state))
+        for referrer in referrers:
+            self._refine(self._futures[referrer])
+
+    def _conclude_all(self, future: ToolFuture, outcome: Outcome) -> None:
+        """Give an outcome to a future and to those that joined it."""
+        call_id = future.call.id
+        if future.twin_key is not None and self._twins.get(future.twin_key) is future:
+            del self._twins[future.twin_key]
+        if not future.done:
+            self._conclude(future, outcome)
+        for sharer in future.sharers:
+            if not sharer.done:
+                message = readdressed(outcome.result, call_id, sharer.call.id)
+                self._conclude(sharer, replace(outcome, result=message))
+
+    def _conclude(self, future: ToolFuture, outcome: Outcome) -> None:
+        future.move(outcome.state)
+        future.outcome = outcome
+        future.finished_at = self._home.now()
+        del self._live[future.call.ordinal]
+        self._undelivered[future.call.ordinal] = future
+        if outcome.error is not None and self._failure is None:
+            self._failure = future
+        callbacks, future.callbacks = future.callbacks, []
+        for callback in callbacks:
+            callback()
+
+    def _refine(self, future: ToolFuture) -> None:
+        """Narrow the resources of a waiting call, now that more of its arguments is known."""
+        if future.state is not _WAITING or future.access is None or future.access.exact:
+            return
+        access = self._access(future.call)
+        if access is not None:
+            future.access = access
+            self._apply(self._tracker.refine(future.call.ordinal, access))
+
+    def _cancel(self, future: ToolFuture) -> None:
+        if future.leader is not None or any(not sharer.done for sharer in future.sharers):
+            # Somebody else needs the run: only this future ends.
+            self._conclude(future, Outcome(_CANCELLED))
+        elif future.state is _WAITING:
+            self._end(future, Outcome(_CANCELLED))
+        else:
+            self._stop(future, ToolCancelled(f"{future.id} ({future.call.name}) was cancelled."))
+
+    def _time_out(self, future: ToolFuture) -> None:
+        with self._lock:
+            limit = future.call.facts.timeout
+            msg = f"Tool '{future.call.name}' was ended after its timeout of {limit:g} seconds."
+            self._stop(future, ToolTimeout(msg))
+
+    def _stop(self, future: ToolFuture, reason: ToolCancelled | ToolTimeout) -> None:
+        if future.recording.stop is None:
+            future.recording.stop = reason
+            if future.stop is not None:
+                future.stop()
+
+
+def _problem(problem: ReferenceProblem) -> Outcome:
+    return Outcome(_FAILED, note=str(problem))
+
+
+def _no_value(ordinal: int) -> Any:
+    raise KeyError(ordinal)

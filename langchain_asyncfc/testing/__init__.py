@@ -1,0 +1,34 @@
+"""Helpers for tests: scripted models, checked histories, virtual time."""
+
+from __future__ import annotations
+
+# ManualExecutor is added here: from langchain_asyncfc.testing.executors import ManualExecutor
+from langchain_asyncfc.testing.history import InvalidHistoryError, Provider, assert_valid_history
+from langchain_asyncfc.testing.models import (
+    BoundScriptedModel,
+    ScriptedChatModel,
+    ScriptExhaustedError,
+    call,
+)
+from langchain_asyncfc.testing.virtual_time import (
+    VirtualTimeDeadlock,
+    VirtualTimeLoop,
+    hold_clock,
+    in_virtual_time,
+    run_virtual,
+)
+
+__all__ = [
+    "BoundScriptedModel",
+    "InvalidHistoryError",
+    "Provider",
+    "ScriptExhaustedError",
+    "ScriptedChatModel",
+    "VirtualTimeDeadlock",
+    "VirtualTimeLoop",
+    "assert_valid_history",
+    "call",
+    "hold_clock",
+    "in_virtual_time",
+    "run_virtual",
+]

@@ -1,0 +1,154 @@
+"""How a step waits for futures: the one place where sync and async differ.
+
+The logic of a step is a generator that yields `Wait`s and goes on when each is over. One driver
+awaits them on an event loop, the other blocks a thread; both thus keep the same rules (rule 27).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from langchain_asyncfc.scheduler import Scheduler, ToolFuture
+
+__all__ = ["Wait", "drive", "drive_async"]
+
+_T = TypeVar("_T")
+
+_MOST_EXTENSIONS: Final = 100
+"""How often a patient wait is begun again; bounds it to 100 times its length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What a step waits for.
+
+    Attributes:
+        futures: All of these.
+        timeout: Seconds at most; `None` for no limit.
+        patient: Begin again when the timeout came late. A busy process is late with everything:
+            a thousand calls that each finish at once keep it busy for longer than a grace
+            period, and none of them is slow.
+    """
+
+    futures: Sequence[ToolFuture]
+    timeout: float | None = None
+    patient: bool = False
+
+
+Steps = Generator[Wait, None, _T]
+
+
+async def drive_async(scheduler: Scheduler, steps: Steps[_T]) -> _T:
+    """Carry out a step on the running event loop. Cancelling it ends the step where it waits."""
+    try:
+        while True:
+            await _wait_async(scheduler, next(steps))
+    except StopIteration as stop:
+        result: _T = stop.value
+        return result
+    finally:
+        steps.close()
+
+
+def drive(scheduler: Scheduler, steps: Steps[_T]) -> _T:
+    """Carry out a step in this thread."""
+    try:
+        while True:
+            _wait(scheduler, next(steps))
+    except StopIteration as stop:
+        result: _T = stop.value
+        return result
+    finally:
+        steps.close()
+
+
+def _watch(
+    scheduler: Scheduler, futures: Sequence[ToolFuture], all_done: Callable[[], None]
+) -> Callable[[], None] | None:
+    """Have a function called when all futures are done.
+
+    Returns:
+        What calls it off, or `None` when all are done already.
+    """
+    lock = threading.Lock()
+    left = 0
+
+    def one_done() -> None:
+        nonlocal left
+        with lock:
+            left -= 1
+            last = left == 0
+        if last:
+            all_done()
+
+    watched: list[ToolFuture] = []
+    with lock:
+        for future in futures:
+            if scheduler.when_done(future, one_done):
+                watched.append(future)
+        left = len(watched)
+
+    def call_off() -> None:
+        for future in watched:
+            scheduler.forget(future, one_done)
+
+    return call_off if watched else None
+
+
+async def _wait_async(scheduler: Scheduler, wait: Wait) -> None:
+    if wait.timeout is not None and wait.timeout <= 0:
+        return
+    loop = asyncio.get_running_loop()
+    over: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not over.done():
+            over.set_result(None)
+
+    call_off = _watch(scheduler, wait.futures, end)
+    if call_off is None:
+        return
+    timer: list[asyncio.TimerHandle] = []
+
+    def arm(extensions: int) -> None:
+        assert wait.timeout is not None  # noqa: S101 - only called with one
+        due = loop.time() + wait.timeout
+        timer[:] = [loop.call_at(due, ring, due, extensions)]
+
+    def ring(due: float, extensions: int) -> None:
+        if wait.patient and extensions and loop.time() - due > (wait.timeout or 0):
+            arm(extensions - 1)
+        else:
+            end()
+
+    if wait.timeout is not None:
+        arm(_MOST_EXTENSIONS)
+    try:
+        await over
+    finally:
+        call_off()
+        for handle in timer:
+            handle.cancel()
+
+
+def _wait(scheduler: Scheduler, wait: Wait) -> None:
+    if wait.timeout is not None and wait.timeout <= 0:
+        return
+    over = threading.Event()
+    call_off = _watch(scheduler, wait.futures, over.set)
+    if call_off is None:
+        return
+    try:
+        for _ in range(_MOST_EXTENSIONS if wait.patient else 1):
+            began = time.monotonic()
+            if over.wait(wait.timeout) or wait.timeout is None:
+                return
+            if time.monotonic() - began <= 2 * wait.timeout:
+                return
+    finally:
+        call_off()
