@@ -86,18 +86,27 @@ def is_control(tool_call: ToolCall) -> bool:
     return tool_call["name"] in CONTROL_TOOLS
 
 
-def read_call(ordinal: int, tool_call: ToolCall, facts: ToolFacts) -> Call:
+def read_call(
+    ordinal: int, tool_call: ToolCall, facts: ToolFacts, *, strict: bool = False
+) -> Call:
     """Read one tool call.
 
     References may only name older futures; anything else becomes the call's `problem`.
+
+    Args:
+        ordinal: The number of the call in its thread.
+        tool_call: The call as the model made it.
+        facts: What is known of its tool.
+        strict: Whether the model was bound to strict schemas, in which it can only say with
+            `null` that an optional argument is not given.
     """
     args: Mapping[str, Any] = tool_call["args"]
     wanted: Literal[False, True, "all"] = False
     if facts.flagged and AWAIT_RESULT in args:
         wanted = _wanted(args[AWAIT_RESULT])
         args = {name: value for name, value in args.items() if name != AWAIT_RESULT}
-    if facts.tool is not None and None in args.values():
-        args = without_nulls(facts.tool, args)  # a strict schema makes models write them
+    if strict and facts.tool is not None:
+        args = without_nulls(facts.tool, args)
     try:
         sites = find_references(args)
         _check_known(sites, ordinal)

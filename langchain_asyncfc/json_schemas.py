@@ -7,8 +7,10 @@ nothing. `root` is the whole document, in which a local `$ref` is looked up.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 Schema: TypeAlias = dict[str, Any]
 
@@ -21,14 +23,25 @@ _TEXT_LIMITS = frozenset(
     | {"minLength", "not", "pattern", "then"}
 )
 
+# In this order: a bool is an int to Python.
+_TYPE_NAMES = (
+    (type(None), frozenset({"null"})),
+    (bool, frozenset({"boolean"})),
+    (int, frozenset({"integer", "number"})),
+    (float, frozenset({"number"})),
+    (str, frozenset({"string"})),
+    (list, frozenset({"array"})),
+    (dict, frozenset({"object"})),
+)
+
 
 def resolve(pointer: str, root: Schema) -> Schema | bool | None:
     """What a local `$ref` points to, or `None` if it is not local or points nowhere."""
     if pointer != "#" and not pointer.startswith("#/"):
         return None
     found: Any = root
-    for part in pointer.split("/")[1:]:
-        part = part.replace("~1", "/").replace("~0", "~")
+    for escaped in pointer.split("/")[1:]:
+        part = escaped.replace("~1", "/").replace("~0", "~")
         try:
             found = found[int(part)] if isinstance(found, list) else found[part]
         except (KeyError, IndexError, ValueError, TypeError):
@@ -91,22 +104,11 @@ def _declared_types(schema: Schema) -> frozenset[str]:
 
 def value_types(value: object) -> frozenset[str]:
     """The JSON types that `value` is of; none for what is not JSON."""
-    match value:
-        case None:
-            return frozenset({"null"})
-        case bool():
-            return frozenset({"boolean"})
-        case int():
-            return frozenset({"integer", "number"})
-        case float():
+    for kind, names in _TYPE_NAMES:
+        if isinstance(value, kind):
             # 3.0 is an integer to JSON Schema.
-            return frozenset({"integer", "number"} if value.is_integer() else {"number"})
-        case str():
-            return frozenset({"string"})
-        case list():
-            return frozenset({"array"})
-        case dict():
-            return frozenset({"object"})
+            whole = isinstance(value, float) and value.is_integer()
+            return names | {"integer"} if whole else names
     return frozenset()
 
 

@@ -16,7 +16,9 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
+
+from langchain_core.messages import ToolCall
 
 from langchain_asyncfc.calls import Call
 from langchain_asyncfc.effects import Access, access_of
@@ -104,6 +106,18 @@ class ToolFuture:
     def id(self) -> str:
         """The future's id."""
         return self.call.future
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it was handed to its executor, which has not come to it yet."""
+        return self.state is FutureState.RUNNING and self.started_at is None
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its call ran, once it has."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return self.finished_at - self.started_at
 
     @property
     def done(self) -> bool:
@@ -423,13 +437,13 @@ class Scheduler:
                 waiting.move(_RUNNING)
         self._tracker.start(call.ordinal)
         self._running[future.lane] += 1
-        future.started_at = self._home.now()
         job = Job(
             f"{self._key}/{call.future}",
+            call.id or "",
             call.name,
             args,
-            functools.partial(invocation.run, tool_call, future.recording),
-            functools.partial(invocation.arun, tool_call, future.recording),
+            functools.partial(self._run, future, invocation, tool_call),
+            functools.partial(self._arun, future, invocation, tool_call),
             context,
         )
         if call.facts.timeout is not None:
@@ -438,6 +452,14 @@ class Scheduler:
             )
         executor = future.lane.executor or self._executor
         future.stop = executor.submit(job, functools.partial(self._report, future))
+
+    def _run(self, future: ToolFuture, invocation: Invocation, call: ToolCall) -> Outcome:
+        future.started_at = self._home.now()
+        return invocation.run(call, future.recording)
+
+    async def _arun(self, future: ToolFuture, invocation: Invocation, call: ToolCall) -> Outcome:
+        future.started_at = self._home.now()
+        return await invocation.arun(call, future.recording)
 
     # -- ending ---------------------------------------------------------------------------------
 

@@ -18,14 +18,16 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterable
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from langchain_core.tools import BaseTool, StructuredTool, Tool
 
 from langchain_asyncfc.json_schemas import Schema, resolve, takes_any_text
 from langchain_asyncfc.parameters import parameters, schema_of
 from langchain_asyncfc.strict_schemas import strict_form
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 AWAIT_RESULT: Final = "await_result"
 """The name of the parameter by which a model asks the step to wait."""

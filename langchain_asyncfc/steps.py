@@ -59,6 +59,7 @@ class Policy:
         on_final: What happens at the end of a turn with futures unfinished.
         may_end: Whether the graph asks after the step if the turn is over, so that it need not
             call the model again.
+        strict: Whether the model is bound to strict schemas.
         slow: Names of tools whose last call took longer than `grace`; kept by the steps.
     """
 
@@ -68,6 +69,7 @@ class Policy:
     delivery: Delivery
     on_final: OnFinal
     may_end: bool = False
+    strict: bool = False
     slow: set[str] = field(default_factory=set)
 
     def facts_on(self, name: str) -> ToolFacts:
@@ -153,7 +155,8 @@ class Step:
             if not is_control(tool_call):
                 ordinal += 1
                 place[id(tool_call)] = len(calls)
-                calls.append(read_call(ordinal, tool_call, self._policy.facts_on(tool_call["name"])))
+                facts = self._policy.facts_on(tool_call["name"])
+                calls.append(read_call(ordinal, tool_call, facts, strict=self._policy.strict))
         futures = self._scheduler.issue(key, calls, self._lane, self._thread.value_of)
         found: list[ToolFuture | None] = []
         for tool_call, invocation in arrivals:
@@ -178,7 +181,7 @@ class Step:
         if fast:
             yield Wait(fast, self._policy.grace, patient=True)
             for future in fast:
-                self._note_speed(future, future.done)
+                self._note_speed(future, fast=future.done)
         if not self._in_run:
             yield Wait(own)
             return
@@ -200,11 +203,17 @@ class Step:
                 fast[future.call.ordinal] = future
         return list(fast.values())
 
-    def _note_speed(self, future: ToolFuture, fast: bool) -> None:
+    def _note_speed(self, future: ToolFuture, *, fast: bool) -> None:
         if fast:
             self._policy.slow.discard(future.call.name)
         else:
             self._policy.slow.add(future.call.name)
+
+    def _take(self, future: ToolFuture) -> None:
+        """Note that a future's outcome goes out, and whether its tool has become fast."""
+        self._scheduler.mark_delivered(future)
+        if future.seconds is not None and future.seconds <= self._policy.grace:
+            self._note_speed(future, fast=True)
 
     def _cancel(self, call: ToolCall) -> None:
         named = self._named(call)
@@ -271,7 +280,7 @@ class Step:
             if future is None:
                 answers.append(self._control_answer(tool_call))
             elif future.outcome is not None:
-                self._scheduler.mark_delivered(future)
+                self._take(future)
                 answers.extend(answer(future.call, future.outcome))
             else:
                 detach = self._policy.on_final == "detach"
@@ -333,7 +342,7 @@ class Step:
             if future is None:
                 due.append((ordinal, message.tool_call_id, LOST, message))
             elif future.outcome is not None and future.claim(claim):
-                self._scheduler.mark_delivered(future)
+                self._take(future)
                 due.append((ordinal, message.tool_call_id, future.outcome, message))
         for future in self._scheduler.undelivered() if can_ride else ():
             if future.call.ordinal <= self._thread.highest and future.outcome is not None:

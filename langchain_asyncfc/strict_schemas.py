@@ -66,8 +66,10 @@ class _Strict:
         merged, within = self._merged({} if schema is True else schema, within)
         if any(within.count(pointer) > _DEPTH for pointer in within):
             return None
-        if "anyOf" in merged:
-            return self._union(merged, within)
+        return self._union(merged, within) if "anyOf" in merged else self._kind(merged, within)
+
+    def _kind(self, merged: Schema, within: tuple[str, ...]) -> Schema | None:
+        """The strict form of a place that is no union."""
         types = json_types(merged, self._root)
         strict = {key: value for key, value in merged.items() if key in _KEPT}
         _note_default(strict, merged)
@@ -80,9 +82,7 @@ class _Strict:
             if items is None:
                 return None
             strict["items"] = items
-        if _has(strict, "object"):
-            return self._object(strict, merged, within)
-        return strict
+        return self._object(strict, merged, within) if _has(strict, "object") else strict
 
     def _union(self, schema: Schema, within: tuple[str, ...]) -> Schema | None:
         notes = _notes(schema)

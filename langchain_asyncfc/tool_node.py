@@ -177,6 +177,7 @@ class AsyncFCToolNode(ToolNode):
 
         For `model.bind_tools(node.strict_model_tools, strict=True)`.
         """
+        self._policy = replace(self._policy, strict=True)
         return [
             *model_tools(self.tools_by_name.values(), strict=True),
             *control_tools(strict=True),

@@ -30,9 +30,9 @@ class Wait:
     Attributes:
         futures: All of these.
         timeout: Seconds at most; `None` for no limit.
-        patient: Begin again when the timeout came late. A busy process is late with everything:
-            a thousand calls that each finish at once keep it busy for longer than a grace
-            period, and none of them is slow.
+        patient: Begin again when the timeout came late, or some calls have not had their turn
+            yet. A busy process is late with everything: a thousand calls that each finish at
+            once keep it busy for longer than a grace period, and none of them is slow.
     """
 
     futures: Sequence[ToolFuture]
@@ -100,6 +100,13 @@ def _watch(
     return call_off if watched else None
 
 
+def _is_early(wait: Wait, late: float) -> bool:
+    """Whether to begin a patient wait again, which ended `late` seconds after its time."""
+    if not wait.patient or wait.timeout is None:
+        return False
+    return late > wait.timeout or any(future.is_queued for future in wait.futures)
+
+
 async def _wait_async(scheduler: Scheduler, wait: Wait) -> None:
     if wait.timeout is not None and wait.timeout <= 0:
         return
@@ -121,7 +128,7 @@ async def _wait_async(scheduler: Scheduler, wait: Wait) -> None:
         timer[:] = [loop.call_at(due, ring, due, extensions)]
 
     def ring(due: float, extensions: int) -> None:
-        if wait.patient and extensions and loop.time() - due > (wait.timeout or 0):
+        if extensions and _is_early(wait, loop.time() - due):
             arm(extensions - 1)
         else:
             end()
@@ -148,7 +155,7 @@ def _wait(scheduler: Scheduler, wait: Wait) -> None:
             began = time.monotonic()
             if over.wait(wait.timeout) or wait.timeout is None:
                 return
-            if time.monotonic() - began <= 2 * wait.timeout:
+            if not _is_early(wait, time.monotonic() - began - wait.timeout):
                 return
     finally:
         call_off()

@@ -23,7 +23,8 @@ class Job:
     """One call, ready to run: dependencies are met and references are replaced by values.
 
     Attributes:
-        id: Chosen by the caller; unique among the jobs of an executor.
+        id: Chosen by the caller; unique among the jobs of an executor. It ends with the future's.
+        call_id: The id that the model gave the call; its answer names it.
         tool: The tool's name.
         args: The arguments with which the tool runs, without injected ones.
         run: Runs the call in this thread and gives its outcome; never raises an `Exception`.
@@ -32,6 +33,7 @@ class Job:
     """
 
     id: str
+    call_id: str
     tool: str
     args: Mapping[str, Any]
     run: Callable[[], Outcome]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# ManualExecutor is added here: from langchain_asyncfc.testing.executors import ManualExecutor
+from langchain_asyncfc.testing.executors import ManualExecutor
 from langchain_asyncfc.testing.history import InvalidHistoryError, Provider, assert_valid_history
 from langchain_asyncfc.testing.models import (
     BoundScriptedModel,
@@ -19,6 +19,7 @@ from langchain_asyncfc.testing.virtual_time import (
 )
 
 __all__ = [
+    "ManualExecutor",
     "BoundScriptedModel",
     "InvalidHistoryError",
     "Provider",

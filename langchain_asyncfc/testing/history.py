@@ -56,9 +56,8 @@ Where a rule comes from:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 
 from langchain_core.messages import (
     AIMessage,
@@ -70,8 +69,14 @@ from langchain_core.messages import (
     convert_to_messages,
 )
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 Provider: TypeAlias = Literal["openai", "anthropic", "gemini"]
 """Whose rules: OpenAI's Chat Completions, Anthropic's Messages, Gemini's generateContent."""
+
+# Long enough to know a message again, short enough for one line of a test log.
+SUMMARY_CHARACTERS = 60
 
 PROVIDERS: tuple[Provider, ...] = get_args(Provider)
 
@@ -280,5 +285,7 @@ def _summary(message: BaseMessage) -> str:
         words += [f"calls {call['name']}({call['id']})" for call in message.tool_calls]
     text = message.text
     if text:
-        words.append(repr(text if len(text) <= 60 else f"{text[:57]}..."))
+        words.append(
+            repr(text if len(text) <= SUMMARY_CHARACTERS else f"{text[:SUMMARY_CHARACTERS]}...")
+        )
     return " ".join(words)

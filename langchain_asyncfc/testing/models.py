@@ -12,6 +12,7 @@ A policy sees what a real model would see and nothing else, so it can react to p
 and order. For a fixed list of replies there is `ScriptedChatModel.replies([...])`.
 """
 
+# ruff: noqa: ARG002 - the generating methods have the signatures of BaseChatModel.
 from __future__ import annotations
 
 import asyncio
@@ -20,9 +21,8 @@ import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from typing import Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
 from langchain_core.language_models import BaseChatModel, LanguageModelInput
 from langchain_core.messages import (
     AIMessage,
@@ -34,11 +34,14 @@ from langchain_core.messages import (
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableBinding
-from langchain_core.tools import BaseTool
 from langchain_core.utils.function_calling import convert_to_openai_tool
 from pydantic import Field
 
 from langchain_asyncfc.testing.history import assert_valid_history
+
+if TYPE_CHECKING:
+    from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
+    from langchain_core.tools import BaseTool
 
 Reply: TypeAlias = AIMessage | str
 """What a policy answers with; a string is an `AIMessage` of that text."""

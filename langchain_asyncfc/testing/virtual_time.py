@@ -34,13 +34,14 @@ import heapq
 import itertools
 import math
 import selectors
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
-from concurrent.futures import Executor
 from contextlib import contextmanager
-from contextvars import Context
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, TypeVarTuple, overload
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+    from concurrent.futures import Executor
+    from contextvars import Context
+
     from _typeshed import FileDescriptorLike
 
 T = TypeVar("T")
@@ -52,7 +53,7 @@ Ts = TypeVarTuple("Ts")
 DEFAULT_MAX_WAIT = 60.0
 
 
-class VirtualTimeDeadlock(RuntimeError):
+class VirtualTimeDeadlock(RuntimeError):  # noqa: N818 - a state, as in asyncio.CancelledError
     """Raised when nothing can ever happen again: no ready callback, no timer, no job, no socket.
 
     Also raised when the loop really waited for a thread or a socket for `max_wait` seconds of wall
@@ -267,11 +268,11 @@ def run_virtual(
         return VirtualTimeLoop(foreign_threads=foreign_threads, max_wait=max_wait)
 
     with asyncio.Runner(loop_factory=make_loop) as runner:
-        return runner.run(_bounded(coro, timeout))
+        return runner.run(_bounded(coro, limit=timeout))
 
 
-async def _bounded(awaitable: Awaitable[T], timeout: float | None) -> T:
-    async with asyncio.timeout(timeout):
+async def _bounded(awaitable: Awaitable[T], limit: float | None) -> T:
+    async with asyncio.timeout(limit):
         return await awaitable
 
 
