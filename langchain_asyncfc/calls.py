@@ -86,9 +86,7 @@ def is_control(tool_call: ToolCall) -> bool:
     return tool_call["name"] in CONTROL_TOOLS
 
 
-def read_call(
-    ordinal: int, tool_call: ToolCall, facts: ToolFacts, *, strict: bool = False
-) -> Call:
+def read_call(ordinal: int, tool_call: ToolCall, facts: ToolFacts, *, strict: bool = False) -> Call:
     """Read one tool call.
 
     References may only name older futures; anything else becomes the call's `problem`.
@@ -126,8 +124,8 @@ def _check_known(sites: Sequence[Site], ordinal: int) -> None:
         for reference in site.references:
             if not 1 <= reference.ordinal < ordinal:
                 msg = (
-                    f"Unknown reference '{reference}': {known_futures(ordinal - 1)}. Refer to one of "
-                    "these, or put a backslash in front if the text is meant literally."
+                    f"Unknown reference '{reference}': {known_futures(ordinal - 1)}. Refer to "
+                    "one of these, or put a backslash in front if the text is meant literally."
                 )
                 raise UnknownReference(msg)
 

@@ -59,7 +59,9 @@ def control_tools(*, strict: bool = False) -> list[BaseTool]:
 
 def _tool(name: str, description: str, schema: dict[str, Any]) -> BaseTool:
     def run(**_: Any) -> Any:
-        msg = f"'{name}' is carried out by the node that the call is routed to; it is no tool to run."
+        msg = (
+            f"'{name}' is carried out by the node that the call is routed to; it is no tool to run."
+        )
         raise TypeError(msg)
 
     return StructuredTool(name=name, description=description, args_schema=schema, func=run)
@@ -80,7 +82,10 @@ def named_futures(call: ToolCall, highest: int) -> list[int] | None:
         return None
     named = [given] if isinstance(given, str) else given
     if not isinstance(named, Sequence):
-        msg = f"{call['name']}: 'futures' must be a list of ids such as [\"future_1\"], not {given!r}."
+        msg = (
+            f"{call['name']}: 'futures' must be a list of ids such as [\"future_1\"], "
+            f"not {given!r}."
+        )
         raise InvalidControlCall(msg)
     ordinals = []
     for name in named:
@@ -102,6 +107,9 @@ def timeout_of(call: ToolCall) -> float | None:
     if given is None:
         return None
     if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
-        msg = f"await_future: 'timeout' must be a number of seconds that is not negative, not {given!r}."
+        msg = (
+            "await_future: 'timeout' must be a number of seconds that is not negative, "
+            f"not {given!r}."
+        )
         raise InvalidControlCall(msg)
     return float(given)

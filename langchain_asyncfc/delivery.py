@@ -18,7 +18,17 @@ from langchain_asyncfc.calls import Call
 from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.records import outcome_record, with_record
 
-__all__ = ["LOST", "Answer", "Riders", "answer", "answer_in_place", "carrier_among", "output_form", "ride", "tool_messages_in"]
+__all__ = [
+    "LOST",
+    "Answer",
+    "Riders",
+    "answer",
+    "answer_in_place",
+    "carrier_among",
+    "output_form",
+    "ride",
+    "tool_messages_in",
+]
 
 Answer = ToolMessage | AIMessage | Command[Any]
 
@@ -61,9 +71,7 @@ def answer_in_place(future: str, placeholder: ToolMessage, outcome: Outcome) -> 
     answers, found = _replaced(outcome, placeholder.tool_call_id, take_place)
     if not found:
         name = placeholder.name or ""
-        answers.insert(
-            0, take_place(_explanation(future, name, placeholder.tool_call_id, outcome))
-        )
+        answers.insert(0, take_place(_explanation(future, name, placeholder.tool_call_id, outcome)))
     return answers
 
 
@@ -81,7 +89,9 @@ class Riders:
     records: dict[str, Any] = field(default_factory=dict)
     others: list[Answer] = field(default_factory=list)
 
-    def add(self, future: str, call_id: str, outcome: Outcome, placeholder: ToolMessage | None) -> None:
+    def add(
+        self, future: str, call_id: str, outcome: Outcome, placeholder: ToolMessage | None
+    ) -> None:
         """Put an outcome on."""
         taken: list[ToolMessage] = []
 
@@ -173,12 +183,13 @@ def _in_command(
 
     def changed(messages: Sequence[Any]) -> list[Any]:
         nonlocal found
-        kept = []
+        kept: list[Any] = []
         for message in messages:
             if isinstance(message, ToolMessage) and message.tool_call_id == call_id and not found:
                 found = True
-                message = change(message)
-            if message is not None:
+                if (new_one := change(message)) is not None:
+                    kept.append(new_one)
+            else:
                 kept.append(message)
         return kept
 
@@ -190,8 +201,10 @@ def _in_command(
         new = {k: changed(v) if isinstance(v, list) else v for k, v in update.items()}
     if not found:
         return command, False
-    if not command.goto and command.graph is None and not any(
-        new.values() if isinstance(new, dict) else new
+    if (
+        not command.goto
+        and command.graph is None
+        and not any(new.values() if isinstance(new, dict) else new)
     ):
         return None, True
     return replace(command, update=new), True

@@ -7,7 +7,8 @@ worked out, so `./src/../a.py` and `a.py` are one resource.
 
 A path may be a template over the call's arguments: `fs:{path}`. With a list as the argument it
 names one resource an item. While the argument is absent, or holds a reference that is not
-finished, the template covers its parent path.
+finished, the template covers its parent path. A value that comes by reference must stay within
+it: `..` cannot lead out of what other calls were ordered by.
 
 Source: read and write labels over a tree of paths are AsyncFC's (arXiv 2605.15077).
 """
@@ -21,7 +22,17 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any, Final, TypeVar
 
-__all__ = ["UNDECLARED", "Access", "Effects", "Levels", "access_of", "effects", "effects_of", "levels_of"]
+__all__ = [
+    "UNDECLARED",
+    "Access",
+    "Effects",
+    "Levels",
+    "access_of",
+    "covers",
+    "effects",
+    "effects_of",
+    "levels_of",
+]
 
 Levels = tuple[str, ...]
 
@@ -30,7 +41,7 @@ _NAME = re.compile(r"\A([A-Za-z][A-Za-z0-9_.+-]*:)(.*)\Z", re.DOTALL)
 _T = TypeVar("_T")
 
 
-def _paths(given: str | Iterable[str] | None, side: str) -> tuple[str, ...] | None:
+def _paths(given: str | Iterable[Any] | None, side: str) -> tuple[str, ...] | None:
     if given is None:
         return None
     paths = (given,) if isinstance(given, str) else tuple(given)
@@ -49,17 +60,19 @@ def _placeholders(path: str) -> list[str]:
         ValueError: When the template does not parse or holds more than plain names.
     """
     try:
-        names = [name for _, name, _, _ in Formatter().parse(path) if name is not None]
+        fields = [field for field in Formatter().parse(path) if field[1] is not None]
     except ValueError as error:
         msg = f"Effects path {path!r} is no valid template: {error}. Write it as 'fs:{{path}}'."
         raise ValueError(msg) from error
-    for name in names:
-        if not name.isidentifier():
+    names = []
+    for _, name, form, conversion in fields:
+        if name is None or not name.isidentifier() or form or conversion:
             msg = (
-                f"Effects path {path!r}: '{{{name}}}' must be the plain name of an argument, "
-                "as in 'fs:{path}'."
+                f"Effects path {path!r}: what stands in braces must be the plain name of an "
+                "argument, as in 'fs:{path}'."
             )
             raise ValueError(msg)
+        names.append(name)
     return names
 
 
@@ -184,6 +197,15 @@ class Access:
     exact: bool = True
 
 
+def covers(wider: Access, narrower: Access) -> bool:
+    """Whether everything that one access touches lies within the other, side by side."""
+    return all(
+        any(path[: len(above)] == above for above in aboves)
+        for aboves, paths in ((wider.reads, narrower.reads), (wider.writes, narrower.writes))
+        for path in paths
+    )
+
+
 def levels_of(path: str) -> Levels:
     """The levels of a path without templates: `fs:/src/a.py` → `("fs:", "src", "a.py")`."""
     match = _NAME.match(path)
@@ -233,7 +255,9 @@ def _fill(path: str, names: list[str], known: Mapping[str, Any]) -> list[Levels]
     if all(choices):
         rows = itertools.product(*(choice or () for choice in choices))
         return [levels_of(path.format(**dict(zip(names, row, strict=True)))) for row in rows]
-    return [levels_of(_parent(path, {n for n, c in zip(names, choices, strict=True) if not c}, known))]
+    return [
+        levels_of(_parent(path, {n for n, c in zip(names, choices, strict=True) if not c}, known))
+    ]
 
 
 def _texts(value: Any) -> list[str] | None:

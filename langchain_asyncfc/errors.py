@@ -11,7 +11,7 @@ AsyncFCError
 ├── ToolStopped                   a running tool was ended by the runtime
 │   ├── ToolCancelled             by `cancel_future`, or because its run ended
 │   └── ToolTimeout               by its timeout
-└── InvalidTransition             a future was moved to a state that its state does not lead to (a bug)
+└── InvalidTransition             a future made a step that its table does not have (a bug)
 ```
 
 Mistakes of a developer (an unknown argument in an effects template, a negative timeout, …) are

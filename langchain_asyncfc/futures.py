@@ -76,7 +76,7 @@ _ID = re.compile(r"future_([0-9]{1,9})\Z")
 
 
 def future_id(ordinal: int) -> str:
-    """The id of the `ordinal`-th tool call of a thread, counted from 1: `future_1`, …"""
+    """The id of a thread's `ordinal`-th tool call; the first is `future_1`."""
     return f"future_{ordinal}"
 
 

@@ -71,20 +71,11 @@ class _Tree:
         node.calls.add(call)
 
     def discard(self, path: Levels, call: int) -> None:
-        way: list[tuple[_Tree, str]] = []
-        node = self
-        for level in path:
-            below = node.branches.get(level)
-            if below is None:
-                return
-            way.append((node, level))
-            node = below
-        node.calls.discard(call)
-        for above, level in reversed(way):
-            child = above.branches[level]
-            if child.calls or child.branches:
-                return
-            del above.branches[level]
+        way = self._way(path)
+        if way is not None:
+            end = way[-1].branches[path[-1]] if path else self
+            end.calls.discard(call)
+            _prune(way, path)
 
     def touching(self, path: Levels) -> Iterator[int]:
         """Calls on the way to `path`, at it, and below it."""
@@ -103,15 +94,33 @@ class _Tree:
 
     def clear_below(self, path: Levels) -> None:
         """Forget every call at `path` and below it."""
-        if not path:
-            self.calls.clear()
-            self.branches.clear()
+        way = self._way(path)
+        if way is not None:
+            end = way[-1].branches[path[-1]] if path else self
+            end.calls.clear()
+            end.branches.clear()
+            _prune(way, path)
+
+    def _way(self, path: Levels) -> list[_Tree] | None:
+        """The nodes above the end of `path`, or `None` where it is not in the tree."""
+        way: list[_Tree] = []
+        node = self
+        for level in path:
+            way.append(node)
+            below = node.branches.get(level)
+            if below is None:
+                return None
+            node = below
+        return way
+
+
+def _prune(way: list[_Tree], path: Levels) -> None:
+    """Take away branches without calls, from the end of a path upwards."""
+    for above, level in zip(reversed(way), reversed(path), strict=True):
+        child = above.branches[level]
+        if child.calls or child.branches:
             return
-        node: _Tree | None = self
-        for level in path[:-1]:
-            node = node.branches.get(level) if node else None
-        if node:
-            node.branches.pop(path[-1], None)
+        del above.branches[level]
 
 
 class HazardIndex:

@@ -47,6 +47,7 @@ class Invocation:
         """Run the call on this event loop. Cancelling it cancels the tool."""
         if not inspect.iscoroutinefunction(self.execute):
             # A sync wrapper with no async twin: `ToolNode` would block the loop with it.
+            recording.in_queue = True
             return await asyncio.get_running_loop().run_in_executor(
                 worker_pool(), self.run, tool_call, recording
             )
@@ -65,6 +66,7 @@ class Invocation:
 
     def run(self, tool_call: ToolCall, recording: Recording) -> Outcome:
         """Run the call in this thread."""
+        recording.begin()
         request = self._prepared(tool_call)
 
         def execute(request: ToolCallRequest) -> Any:
@@ -105,16 +107,14 @@ class Invocation:
         except Exception as raised:  # noqa: BLE001 - a handler may refuse an error by raising
             return Outcome(_FAILED, error=raised, note=repr(raised))
         call = self.request.tool_call
-        message = ToolMessage(
-            content, name=call["name"], tool_call_id=call["id"], status="error"
-        )
+        message = ToolMessage(content, name=call["name"], tool_call_id=call["id"], status="error")
         return Outcome(_FAILED, content, message, note=content)
 
 
 def _recorded(request: ToolCallRequest, recording: Recording) -> ToolCallRequest:
     if request.tool is None:
         return request
-    return request.override(tool=RecordingTool(request.tool, recording))  # type: ignore[typeddict-item]
+    return request.override(tool=RecordingTool(request.tool, recording))  # type: ignore[arg-type]
 
 
 def _resume(error: Exception) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -27,7 +26,7 @@ from langgraph.types import Command
 from langchain_asyncfc.errors import ToolCancelled, ToolStopped
 from langchain_asyncfc.executors import background_loop, worker_pool
 
-__all__ = ["RecordingTool", "Recording"]
+__all__ = ["Recording", "RecordingTool"]
 
 _MISSING: Final = object()
 
@@ -38,15 +37,25 @@ class Recording:
     Attributes:
         tool: The tool that runs; set when it is invoked.
         stop: Set by the runtime when it ends the call early; the reason.
+        in_queue: Whether the call waits for a thread.
+        began: When the call itself began, by the given clock; `None` if it has not.
     """
 
-    __slots__ = ("_message", "_raw", "stop", "tool")
+    __slots__ = ("_message", "_now", "_raw", "began", "in_queue", "stop", "tool")
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self.in_queue = False
+        self.began: float | None = None
         self.tool: Any = None
         self.stop: ToolStopped | None = None
         self._raw: Any = _MISSING
         self._message: Any = None
+
+    def begin(self) -> None:
+        """Note that the call begins now; a later mark is the better one."""
+        self.began = self._now()
+        self.in_queue = False
 
     def returned(self, raw: Any) -> None:
         """Note what the tool itself returned."""
@@ -89,7 +98,7 @@ def answer_in(result: Any, call_id: str | None) -> ToolMessage | None:
 
 
 def readdressed(result: Any, call_id: str | None, other_id: str | None) -> ToolMessage | None:
-    """The message of a result as the answer to another, identical call; updates are not repeated."""
+    """A result's message as the answer to another, identical call, without its updates."""
     message = answer_in(result, call_id)
     if message is None:
         return None
@@ -146,7 +155,12 @@ class RecordingTool:
         try:
             if _is_async(self._tool):
                 return await copied.ainvoke(call, config, **kwargs)
-            run = functools.partial(copied.invoke, call, config, **kwargs)
+
+            def run() -> Any:
+                self._recording.begin()
+                return copied.invoke(call, config, **kwargs)
+
+            self._recording.in_queue = True
             return await asyncio.get_running_loop().run_in_executor(worker_pool(), run)
         finally:
             _recording.reset(token)
@@ -212,6 +226,9 @@ def _make_arun() -> Callable[..., Any]:
         try:
             raw = await recording.tool._arun(*args, **kwargs)
         except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if recording.stop is None and task is not None and task.cancelling():
+                raise  # the event loop itself is shut down
             # As an `Exception`, or the tool's trace would never be closed: LangChain's `arun`
             # lets `CancelledError` pass without an event.
             raise recording.stop or ToolCancelled("The tool was cancelled.") from error

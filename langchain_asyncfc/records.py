@@ -6,8 +6,8 @@ forks and restarts see the thread as it is; process memory is a cache.
 
 | message | record |
 |---|---|
-| placeholder | `{"future": id, "state": "pending"}`, with `"detach": True` where nobody waits at the end |
-| value delivered in place of it | `{"future": id, "state": "resolved" …}`, with `"value"` where JSON keeps it exactly |
+| placeholder | `{"future": id, "state": "pending"}`; with `"detach": True` if nobody waits for it |
+| outcome in place of it | `{"future": id, "state": …}`; with `"value"` if JSON keeps it exactly |
 | message that outcomes rode on | `{"delivered": {id: {"state": …, "value": …}}}` |
 
 A record is data from a message: whatever does not have this form is not a record.
@@ -103,15 +103,30 @@ class Thread:
         return max(self.issued_before, *self.pending, *self.ended, 0)
 
     def value_of(self, ordinal: int) -> Any:
-        """The kept value of a future that was delivered as resolved.
+        """The value of a future of an earlier run.
+
+        It is the kept one, or the text of an answer with which nothing was kept, as one that was
+        fast. A text stays a text: no type is guessed.
 
         Raises:
-            KeyError: When there is none.
+            KeyError: When there is none, or the call did not resolve.
         """
-        record = self.ended[ordinal]
+        record = self.ended.get(ordinal)
+        if record is None:
+            return self._text_of(ordinal)
         if record.get("state") != FutureState.RESOLVED:
             raise KeyError(ordinal)
         return record["value"]
+
+    def _text_of(self, ordinal: int) -> str:
+        """The text of an ordinary answer, of which no record is kept."""
+        counted = 0
+        for index, message in enumerate(self.messages):
+            for call in message.tool_calls if isinstance(message, AIMessage) else ():
+                counted += call["name"] not in CONTROL_TOOLS
+                if counted == ordinal:
+                    return _answer_after(self.messages[index + 1 :], call["id"], ordinal)
+        raise KeyError(ordinal)
 
     def unanswered(self) -> list[bool]:
         """For each tool call of the batch, whether no tool message answers it yet."""
@@ -124,6 +139,15 @@ class Thread:
             if isinstance(message, ToolMessage):
                 answered.add(message.tool_call_id)
         return [call["id"] not in answered for call in self.batch.tool_calls]
+
+
+def _answer_after(messages: Sequence[BaseMessage], call_id: str | None, ordinal: int) -> str:
+    for message in messages:
+        if isinstance(message, ToolMessage) and message.tool_call_id == call_id:
+            if message.status == "error" or _record(message).get("state") == _PENDING:
+                raise KeyError(ordinal)
+            return str(message.text)
+    raise KeyError(ordinal)
 
 
 def read_thread(messages: Iterable[Any]) -> Thread:

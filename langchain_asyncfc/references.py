@@ -43,6 +43,7 @@ _STEP = re.compile(
     re.VERBOSE,
 )
 _MARK = "future_"
+_SHOWN = 60  # characters of a text that an error message quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,7 @@ def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
         if isinstance(item, str):
             yield where, item
         elif isinstance(item, Mapping):
-            stack.extend(((*where, key), below) for key, below in reversed(item.items()))
+            stack.extend(((*where, key), below) for key, below in reversed(list(item.items())))
         elif isinstance(item, list | tuple):
             stack.extend(((*where, i), item[i]) for i in range(len(item) - 1, -1, -1))
 
@@ -178,7 +179,7 @@ def lookup(value: Any, reference: Reference) -> Any:
         here = _opened(here)
         try:
             here = _step(here, step)
-        except (KeyError, IndexError, TypeError, AttributeError):
+        except (LookupError, TypeError, ValueError, AttributeError):
             reached = Reference(reference.ordinal, reference.path[:taken])
             msg = f"{reference} cannot be read: {reached} is {_described(here)}."
             raise ReferencePathError(msg) from None
@@ -213,7 +214,7 @@ def _step(value: Any, step: str | int) -> Any:
     if fields is not None and step in fields:
         return getattr(value, str(step))
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return value[int(step)] if str(step).lstrip("-").isdecimal() else value[step]  # type: ignore[call-overload]
+        return value[int(step)]
     raise TypeError
 
 
@@ -227,7 +228,7 @@ def _described(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return f"a list of {len(value)} items"
     if isinstance(value, str):
-        return "a text" if len(value) > 60 else f"the text {value!r}"
+        return "a text" if len(value) > _SHOWN else f"the text {value!r}"
     return f"of type {type(value).__name__}"
 
 

@@ -104,13 +104,13 @@ class RunWatch(BaseCallbackHandler):
 
     def on_chain_start(
         self,
-        serialized: dict[str, Any] | None,
-        inputs: Any,
+        serialized: dict[str, Any] | None,  # noqa: ARG002 - LangChain's signature
+        inputs: Any,  # noqa: ARG002
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
         metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
+        **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Note where a run stands."""
         self._parents[run_id] = (parent_run_id, (metadata or {}).get("langgraph_checkpoint_ns"))
@@ -150,12 +150,12 @@ class RunWatch(BaseCallbackHandler):
         error = result if isinstance(result, BaseException) else None
         return self._graph_runs.pop(run_id, []), error
 
-    def _end(self, result: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    def _end(self, result: Any, *, run_id: UUID, **_: Any) -> None:
         runs, error = self._take(result, run_id)
         for run in runs:
             run.end(error)
 
-    async def _aend(self, result: Any, *, run_id: UUID, **kwargs: Any) -> None:
+    async def _aend(self, result: Any, *, run_id: UUID, **_: Any) -> None:
         runs, error = self._take(result, run_id)
         for run in runs:
             if run.is_async:
@@ -164,7 +164,7 @@ class RunWatch(BaseCallbackHandler):
                 run.end(error)
 
     @property
-    def _ended(self) -> Callable[..., None | Coroutine[Any, Any, None]]:
+    def _ended(self) -> Callable[..., Coroutine[Any, Any, None] | None]:
         # LangChain looks at the attribute to see whether to await it. A sync manager runs
         # coroutines in a loop of their own, which is slow and wrong here, so it gets none unless
         # there is something on an event loop to await.
@@ -172,8 +172,8 @@ class RunWatch(BaseCallbackHandler):
             return self._aend
         return self._end
 
-    on_chain_end = _ended  # type: ignore[assignment]
-    on_chain_error = _ended  # type: ignore[assignment]
+    on_chain_end = _ended
+    on_chain_error = _ended
 
 
 class _NewWatch:
@@ -215,9 +215,7 @@ def graph_run(
         return None
     for handler in callbacks.handlers:
         if isinstance(handler, RunWatch):
-            return handler.graph_run_of(
-                callbacks.parent_run_id, namespace, make, is_async=is_async
-            )
+            return handler.graph_run_of(callbacks.parent_run_id, namespace, make, is_async=is_async)
     return None
 
 
@@ -234,7 +232,7 @@ def thread_key(config: RunnableConfig | None) -> ThreadKey:
 
 
 class DetachedRuns:
-    """Owns the futures that outlive their run (`on_final="detach"`), until the next run or `close`."""
+    """Owns futures that outlive their run (`on_final="detach"`), until the next one or `close`."""
 
     def __init__(self) -> None:
         self._kept: dict[tuple[ThreadKey, bool], list[Scheduler]] = {}

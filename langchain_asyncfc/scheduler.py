@@ -21,7 +21,7 @@ from typing import Any
 from langchain_core.messages import ToolCall
 
 from langchain_asyncfc.calls import Call
-from langchain_asyncfc.effects import Access, access_of
+from langchain_asyncfc.effects import Access, access_of, covers
 from langchain_asyncfc.errors import (
     ReferenceProblem,
     ToolCancelled,
@@ -71,18 +71,18 @@ class ToolFuture:
         "issued_at",
         "lane",
         "leader",
+        "misfit",
         "outcome",
         "provided",
         "ready",
         "recording",
         "sharers",
-        "started_at",
         "state",
         "stop",
         "twin_key",
     )
 
-    def __init__(self, call: Call, lane: Lane, issued_at: float) -> None:
+    def __init__(self, call: Call, lane: Lane, recording: Recording, issued_at: float) -> None:
         self.call = call
         self.lane = lane
         self.state = FutureState.WAITING
@@ -91,12 +91,12 @@ class ToolFuture:
         self.provided: tuple[Invocation, Context] | None = None
         self.ready = False
         self.leader: ToolFuture | None = None
+        self.misfit: ReferenceProblem | None = None
         self.sharers: list[ToolFuture] = []
-        self.recording = Recording()
+        self.recording = recording
         self.claimed_by: object = None
         self.twin_key: tuple[Lane, str] | None = None
         self.issued_at = issued_at
-        self.started_at: float | None = None
         self.finished_at: float | None = None
         self.callbacks: list[Callable[[], None]] = []
         self.stop: Callable[[], None] | None = None
@@ -109,15 +109,18 @@ class ToolFuture:
 
     @property
     def is_queued(self) -> bool:
-        """Whether it was handed to its executor, which has not come to it yet."""
-        return self.state is FutureState.RUNNING and self.started_at is None
+        """Whether it was started and its turn has not come: on the loop, or for a thread."""
+        if self.state is not FutureState.RUNNING:
+            return False
+        return self.recording.began is None or self.recording.in_queue
 
     @property
     def seconds(self) -> float | None:
         """How long its call ran, once it has."""
-        if self.started_at is None or self.finished_at is None:
+        began = self.recording.began
+        if began is None or self.finished_at is None:
             return None
-        return self.finished_at - self.started_at
+        return self.finished_at - began
 
     @property
     def done(self) -> bool:
@@ -203,7 +206,7 @@ class Scheduler:
     def waits_for(self, future: ToolFuture) -> list[int]:
         """Ordinals of the earlier calls that a waiting one waits for."""
         with self._lock:
-            return self._tracker.waits_for((future.leader or future).call.ordinal)
+            return self._tracker.waits_for(future.call.ordinal)
 
     def failure(self) -> ToolFuture | None:
         """The first future whose error the graph has to raise (rule 16)."""
@@ -251,7 +254,7 @@ class Scheduler:
         """Cancel futures. A waiting one ends at once, a running one when its tool has ended.
 
         A sync tool cannot be stopped: its future ends at once, and what the tool returns is
-        dropped. A call that identical calls have joined goes on for them.
+        dropped. When identical calls have joined a cancelled one, the first of them runs itself.
         """
         with self._lock:
             for future in futures:
@@ -285,21 +288,31 @@ class Scheduler:
     # -- issue ----------------------------------------------------------------------------------
 
     def _issue(self, call: Call, lane: Lane) -> ToolFuture:
-        future = ToolFuture(call, lane, self._home.now())
+        now = self._home.now
+        future = ToolFuture(call, lane, Recording(now), now())
         self._futures[call.ordinal] = future
         self._live[call.ordinal] = future
         self._last = max(self._last, call.ordinal)
         future.access = self._access(call)
-        twin = self._twin(call, lane, future.access)
+        twin = self._twin(future)
         if twin is not None:
-            future.leader, future.state = twin, twin.state
+            # It waits for the other's value; nothing of its own runs.
+            future.leader = twin
             twin.sharers.append(future)
+            self._apply(
+                self._tracker.issue(
+                    call.ordinal,
+                    batch=self._batch,
+                    access=Access(),
+                    references=[twin.call.ordinal],
+                )
+            )
             return future
         steps = self._tracker.issue(
             call.ordinal,
             batch=self._batch,
             access=Access() if call.problem is not None else future.access,
-            references=self._leaders(call),
+            references=[r.ordinal for r in call.references if r.ordinal in self._futures],
             fence=call.facts.effects.fence,
         )
         if call.problem is not None and not steps.skipped:
@@ -308,30 +321,45 @@ class Scheduler:
             self._apply(steps)
         return future
 
-    def _leaders(self, call: Call) -> set[int]:
-        """The futures of this run that a call refers to; for one that joined another, that one."""
-        found = {reference.ordinal for reference in call.references}
-        futures = [self._futures[ordinal] for ordinal in found if ordinal in self._futures]
-        return {(future.leader or future).call.ordinal for future in futures}
-
-    def _twin(self, call: Call, lane: Lane, access: Access | None) -> ToolFuture | None:
+    def _twin(self, future: ToolFuture) -> ToolFuture | None:
         """An unfinished identical call that this one may join (rule 15)."""
-        if not call.facts.shareable or access is None or call.problem is not None:
+        call = future.call
+        if not call.facts.shareable or future.access is None or call.problem is not None:
             return None
         identity = call.identity()
         if identity is None:
             return None
-        key = (lane, identity)
+        key = (future.lane, identity)
         twin = self._twins.get(key)
-        if twin is not None and not self._tracker.conflict_since(twin.call.ordinal, access):
+        if twin is not None and not self._tracker.conflict_since(twin.call.ordinal, future.access):
             return twin
-        self._twins[key] = self._futures[call.ordinal]
-        self._futures[call.ordinal].twin_key = key
+        self._twins[key] = future
+        future.twin_key = key
         return None
+
+    def _unshare(self, future: ToolFuture) -> None:
+        """Let those that joined a call go on without it: the first of them runs for itself."""
+        heirs = [sharer for sharer in future.sharers if not sharer.done]
+        future.sharers = []
+        if future.twin_key is not None and self._twins.get(future.twin_key) is future:
+            del self._twins[future.twin_key]
+        if not heirs:
+            return
+        heir, *others = heirs
+        heir.leader = None
+        heir.twin_key = future.twin_key
+        if heir.twin_key is not None:
+            self._twins[heir.twin_key] = heir
+        self._tracker.part(heir.call.ordinal, future.call.ordinal, heir.access or Access())
+        for other in others:
+            other.leader = heir
+            heir.sharers.append(other)
+            self._tracker.follow(other.call.ordinal, future.call.ordinal, heir.call.ordinal)
 
     def _withdraw_unprovided(self) -> None:
         """End calls of earlier batches that nobody came to run: a middleware answered them."""
-        for future in [f for f in self._live.values() if f.provided is None and not f.leader]:
+        for future in [f for f in self._live.values() if f.provided is None]:
+            self._unshare(future)
             self._end(future, Outcome(_CANCELLED))
             self._undelivered.pop(future.call.ordinal, None)
 
@@ -398,13 +426,34 @@ class Scheduler:
         for skipped in steps.skipped:
             cause = self._futures[skipped.cause]
             reason = cause.outcome.note if cause.outcome is not None else ""
-            note = f"{cause.id} ({cause.call.name}) {cause.state}" + (f": {reason}" if reason else "")
-            self._conclude_all(self._futures[skipped.call], Outcome(FutureState.SKIPPED, note=note))
+            note = f"{cause.id} ({cause.call.name}) {cause.state}" + (
+                f": {reason}" if reason else ""
+            )
+            future = self._futures[skipped.call]
+            if future.leader is not None and future.leader.outcome is not None:
+                self._conclude(future, self._shared_outcome(future))
+            else:
+                self._conclude(future, Outcome(FutureState.SKIPPED, note=note))
         for ordinal in steps.ready:
             future = self._futures[ordinal]
             future.ready = True
-            if future.provided is not None:
+            if future.leader is not None:
+                self._share(future)
+            elif future.provided is not None:
                 self._enqueue(future)
+
+    def _share(self, future: ToolFuture) -> None:
+        """End a call that joined another with the other's outcome."""
+        future.move(_RUNNING)
+        self._tracker.start(future.call.ordinal)
+        self._end(future, self._shared_outcome(future))
+
+    def _shared_outcome(self, future: ToolFuture) -> Outcome:
+        leader = future.leader
+        assert leader is not None  # noqa: S101 - only asked of one that joined another
+        assert leader.outcome is not None  # noqa: S101 - which has ended
+        answer = readdressed(leader.outcome.result, leader.call.id, future.call.id)
+        return replace(leader.outcome, result=answer)
 
     def _enqueue(self, future: ToolFuture) -> None:
         lane = future.lane
@@ -425,6 +474,8 @@ class Scheduler:
     def _start(self, future: ToolFuture) -> None:
         call = future.call
         try:
+            if future.misfit is not None:
+                raise future.misfit
             args = self._final_args(call)
         except ReferenceProblem as problem:
             self._end(future, _problem(problem))
@@ -432,9 +483,7 @@ class Scheduler:
         assert future.provided is not None  # noqa: S101 - only provided calls are enqueued
         invocation, context = future.provided
         tool_call = call.with_args(args)
-        for waiting in (future, *future.sharers):
-            if not waiting.done:
-                waiting.move(_RUNNING)
+        future.move(_RUNNING)
         self._tracker.start(call.ordinal)
         self._running[future.lane] += 1
         job = Job(
@@ -454,11 +503,11 @@ class Scheduler:
         future.stop = executor.submit(job, functools.partial(self._report, future))
 
     def _run(self, future: ToolFuture, invocation: Invocation, call: ToolCall) -> Outcome:
-        future.started_at = self._home.now()
+        future.recording.begin()
         return invocation.run(call, future.recording)
 
     async def _arun(self, future: ToolFuture, invocation: Invocation, call: ToolCall) -> Outcome:
-        future.started_at = self._home.now()
+        future.recording.begin()
         return await invocation.arun(call, future.recording)
 
     # -- ending ---------------------------------------------------------------------------------
@@ -485,26 +534,16 @@ class Scheduler:
         """End a call, and let those go on that waited for it."""
         ordinal = future.call.ordinal
         referrers = self._tracker.referrers(ordinal)
-        self._conclude_all(future, outcome)
-        self._apply(self._tracker.finish(ordinal, outcome.state))
+        self._conclude(future, outcome)
         for referrer in referrers:
             self._refine(self._futures[referrer])
-
-    def _conclude_all(self, future: ToolFuture, outcome: Outcome) -> None:
-        """Give an outcome to a future and to those that joined it."""
-        call_id = future.call.id
-        if future.twin_key is not None and self._twins.get(future.twin_key) is future:
-            del self._twins[future.twin_key]
-        if not future.done:
-            self._conclude(future, outcome)
-        for sharer in future.sharers:
-            if not sharer.done:
-                message = readdressed(outcome.result, call_id, sharer.call.id)
-                self._conclude(sharer, replace(outcome, result=message))
+        self._apply(self._tracker.finish(ordinal, outcome.state))
 
     def _conclude(self, future: ToolFuture, outcome: Outcome) -> None:
         future.move(outcome.state)
         future.outcome = outcome
+        if future.twin_key is not None and self._twins.get(future.twin_key) is future:
+            del self._twins[future.twin_key]
         future.finished_at = self._home.now()
         del self._live[future.call.ordinal]
         self._undelivered[future.call.ordinal] = future
@@ -519,15 +558,24 @@ class Scheduler:
         if future.state is not _WAITING or future.access is None or future.access.exact:
             return
         access = self._access(future.call)
-        if access is not None:
-            future.access = access
-            self._apply(self._tracker.refine(future.call.ordinal, access))
+        if access is None:
+            return
+        if not covers(future.access, access):
+            msg = (
+                f"The arguments of {future.id} ({future.call.name}) lead out of the resources that "
+                "its place among other calls was decided by. Write the value itself instead of a "
+                "reference."
+            )
+            future.misfit = UnfitValue(msg)
+            return
+        future.access = access
+        self._apply(self._tracker.refine(future.call.ordinal, access))
 
     def _cancel(self, future: ToolFuture) -> None:
-        if future.leader is not None or any(not sharer.done for sharer in future.sharers):
-            # Somebody else needs the run: only this future ends.
-            self._conclude(future, Outcome(_CANCELLED))
-        elif future.state is _WAITING:
+        self._unshare(future)
+        if future.leader is not None and future in future.leader.sharers:
+            future.leader.sharers.remove(future)
+        if future.state is _WAITING:
             self._end(future, Outcome(_CANCELLED))
         else:
             self._stop(future, ToolCancelled(f"{future.id} ({future.call.name}) was cancelled."))

@@ -15,10 +15,10 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Final, Literal
 from uuid import uuid4
 
-from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.messages import ToolCall, ToolMessage
 from langgraph.errors import GraphBubbleUp
 
 from langchain_asyncfc.calls import Call, is_control, known_futures, read_call
@@ -36,12 +36,15 @@ from langchain_asyncfc.errors import InvalidControlCall
 from langchain_asyncfc.futures import FutureState, Outcome, future_id
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.placeholders import placeholder
-from langchain_asyncfc.records import AWAIT_FUTURE, Thread, seen_again, waits_at_end
+from langchain_asyncfc.records import AWAIT_FUTURE, CANCEL_FUTURE, Thread, seen_again, waits_at_end
 from langchain_asyncfc.scheduler import Lane, Scheduler, ToolFuture
 from langchain_asyncfc.toolbox import ToolFacts, unknown_tool
 from langchain_asyncfc.waiting import Wait
 
 __all__ = ["Policy", "Step"]
+
+_CANCEL_SECONDS: Final = 0.01
+"""How long a step waits for cancelled tools to end; the default grace period."""
 
 Delivery = Literal["in_place", "append"]
 OnFinal = Literal["review", "settle", "detach"]
@@ -175,8 +178,8 @@ class Step:
     ) -> Generator[Wait, None, None]:
         own = [future for future in arrived if future is not None]
         for call, _ in arrivals:
-            if is_control(call) and call["name"] != AWAIT_FUTURE:
-                self._cancel(call)
+            if call["name"] == CANCEL_FUTURE:
+                yield from self._cancel(call)
         fast = self._likely_fast(own)
         if fast:
             yield Wait(fast, self._policy.grace, patient=True)
@@ -193,8 +196,10 @@ class Step:
                 yield from self._await(call)
 
     def _likely_fast(self, futures: Sequence[ToolFuture]) -> list[ToolFuture]:
-        """The calls for which a grace period may pay: their tools were fast, and nothing slow
-        stands before them."""
+        """The calls for which a grace period may pay.
+
+        Their tools were fast the last time, and nothing slow stands before them.
+        """
         fast: dict[int, ToolFuture] = {}
         for future in futures:
             if future.done or future.call.name in self._policy.slow:
@@ -215,10 +220,12 @@ class Step:
         if future.seconds is not None and future.seconds <= self._policy.grace:
             self._note_speed(future, fast=True)
 
-    def _cancel(self, call: ToolCall) -> None:
+    def _cancel(self, call: ToolCall) -> Generator[Wait, None, None]:
         named = self._named(call)
         if named is not None and not isinstance(named, InvalidControlCall):
             self._scheduler.cancel(named)
+            # Most tools end as soon as they are cancelled; the model is told so at once.
+            yield Wait(named, max(self._policy.grace, _CANCEL_SECONDS), patient=True)
 
     def _await(self, call: ToolCall) -> Generator[Wait, None, None]:
         named = self._named(call)
@@ -246,7 +253,7 @@ class Step:
             later += not is_control(other)
         return max(self._scheduler.last, self._thread.highest) - later
 
-    def _named(self, call: ToolCall) -> list[ToolFuture] | None | InvalidControlCall:
+    def _named(self, call: ToolCall) -> list[ToolFuture] | InvalidControlCall | None:
         """The futures of this run that a control call names, or what is wrong with it."""
         try:
             ordinals = named_futures(call, self._ordinal_before(call))
@@ -289,19 +296,14 @@ class Step:
         return answers
 
     def _control_answer(self, call: ToolCall) -> ToolMessage:
-        named = self._named(call)
-        awaits = call["name"] == AWAIT_FUTURE
         try:
-            if isinstance(named, InvalidControlCall):
-                raise named
-            if awaits:
+            ordinals = named_futures(call, self._ordinal_before(call))
+            if call["name"] == AWAIT_FUTURE:
                 timeout_of(call)
-            elif named is None:
-                msg = f"cancel_future: name the futures to cancel; {known_futures(self._scheduler.last)}."
-                raise InvalidControlCall(msg)
+            elif ordinals is None:
+                _refuse_nameless(self._scheduler.last)
         except InvalidControlCall as error:
             return _control_message(call, f"Error: {error}", "error")
-        ordinals = named_futures(call, self._ordinal_before(call))
         if ordinals is None:
             ordinals = [*self._thread.pending]
         return _control_message(call, self._report(ordinals))
@@ -314,7 +316,7 @@ class Step:
             if future is None:
                 state = "lost" if ordinal in self._thread.pending else "finished"
             elif future.outcome is None:
-                state = "still running"
+                state = "still running" if future.recording.stop is None else "being cancelled"
             elif future.state is FutureState.RESOLVED:
                 state = "finished"
             else:
@@ -403,6 +405,11 @@ class Step:
         return self._policy.on_final == "settle" or all(
             f is not None and f.call.facts.effects.ack for f in futures
         )
+
+
+def _refuse_nameless(last: int) -> None:
+    msg = f"cancel_future: name the futures to cancel; {known_futures(last)}."
+    raise InvalidControlCall(msg)
 
 
 def _await_call() -> ToolCall:

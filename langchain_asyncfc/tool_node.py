@@ -139,8 +139,8 @@ class AsyncFCToolNode(ToolNode):
             name=name,
             tags=tags,
             messages_key=messages_key,
-            wrap_tool_call=_keep,  # type: ignore[arg-type]
-            awrap_tool_call=_akeep if takes_async else None,  # type: ignore[arg-type]
+            wrap_tool_call=_keep,
+            awrap_tool_call=_akeep if takes_async else None,
             **given,
         )
         _check_options(grace, delivery, on_final, max_concurrency)
@@ -183,9 +183,7 @@ class AsyncFCToolNode(ToolNode):
             *control_tools(strict=True),
         ]
 
-    def review_condition(
-        self, model_node: str = "agent"
-    ) -> Callable[[Any], Literal["__end__"] | str]:
+    def review_condition(self, model_node: str = "agent") -> Callable[[Any], str]:
         """A conditional edge out of this node, which may end the turn after the node.
 
         With a fixed edge from the tools to the model, the model is called again after every
@@ -201,7 +199,7 @@ class AsyncFCToolNode(ToolNode):
         """
         self._policy = replace(self._policy, may_end=True)
 
-        def condition(state: Any) -> Literal["__end__"] | str:
+        def condition(state: Any) -> str:
             messages = _messages(state, self._key)
             last = messages[-1] if messages else None
             over = isinstance(last, AIMessage) and not last.tool_calls
@@ -219,9 +217,7 @@ class AsyncFCToolNode(ToolNode):
 
     # -- running --------------------------------------------------------------------------------
 
-    async def ainvoke(
-        self, input: Any, config: RunnableConfig | None = None, **kwargs: Any
-    ) -> Any:
+    async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the last message's tool calls, or wait at the end of a turn."""
         kept = _Kept(await super().ainvoke(input, config, **kwargs))
         run, scheduler = self._scheduler(config, is_async=True)
@@ -337,9 +333,7 @@ def _default_errors() -> Any:
     return inspect.signature(ToolNode.__init__).parameters["handle_tool_errors"].default
 
 
-def _check_options(
-    grace: float, delivery: str, on_final: str, max_concurrency: int | None
-) -> None:
+def _check_options(grace: float, delivery: str, on_final: str, max_concurrency: int | None) -> None:
     if not grace >= 0:
         msg = f"grace must be a number of seconds that is not negative, not {grace!r}."
         raise ValueError(msg)
@@ -390,6 +384,6 @@ def tools_condition(
     Raises:
         ValueError: When the state holds no messages.
     """
-    if _tools_condition(state, messages_key) == "tools":  # type: ignore[arg-type]
+    if _tools_condition(state, messages_key) == "tools":
         return "tools"
     return "tools" if waits_at_end(read_thread(_messages(state, messages_key))) else "__end__"

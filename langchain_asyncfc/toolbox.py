@@ -106,7 +106,9 @@ def _by_name(tools: Sequence[BaseTool]) -> dict[str, BaseTool]:
             )
             raise ValueError(msg)
         if by_name.setdefault(tool.name, tool) is not tool:
-            msg = f"Two tools are named {tool.name!r}. A model could not tell them apart; rename one."
+            msg = (
+                f"Two tools are named {tool.name!r}. A model could not tell them apart; rename one."
+            )
             raise ValueError(msg)
     return by_name
 
@@ -132,12 +134,12 @@ def _check_templates(tool: BaseTool, declared: Effects) -> None:
             raise ValueError(msg)
 
 
-def _effects(tool: BaseTool, given: Mapping[str, Effects], trust_mcp_hints: bool) -> Effects:
+def _effects(tool: BaseTool, given: Mapping[str, Any], trust_mcp_hints: bool) -> Effects:
     if tool.name in given:
         found = given[tool.name]
         if not isinstance(found, Effects):
             msg = f"effects[{tool.name!r}] must be an Effects object, not {found!r}."
-            raise ValueError(msg)  # noqa: TRY004 - one kind of error for all bad construction
+            raise ValueError(msg)
         return found
     declared = effects_of(tool)
     if declared is None and trust_mcp_hints:
@@ -161,8 +163,9 @@ def _from_hints(metadata: Mapping[str, Any]) -> Effects | None:
 
 def _is_injected(tool: BaseTool) -> bool:
     """Whether a tool takes arguments that are not the model's: state, store, runtime, call id."""
-    schema = tool.get_input_schema()
-    fields = getattr(schema, "model_fields", None) or getattr(schema, "__fields__", {})
+    schema: Any = tool.get_input_schema()
+    # pydantic v1 has no `model_fields`, and v2 warns of `__fields__`.
+    fields = schema.model_fields if hasattr(schema, "model_fields") else schema.__fields__
     run = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run
     taken = {
         name

@@ -22,7 +22,8 @@ with the number of calls before it.
 
 When a waiting call is cancelled or skipped, whoever waited for it only for the sake of order now
 waits for what it had waited for; and what it had covered in the index is entered again. Order is
-thus kept although the middle of a chain is gone.
+thus kept although the middle of a chain is gone; it may be kept more strictly than the effects
+of the calls that are left would need.
 
 The idea of a core that takes events and gives instructions is dask.distributed's scheduler.
 """
@@ -59,7 +60,17 @@ class Steps:
 class _Node:
     """An unfinished call, or a join."""
 
-    __slots__ = ("access", "batch", "dependents", "fence", "is_call", "key", "references", "started", "waits")
+    __slots__ = (
+        "access",
+        "batch",
+        "dependents",
+        "fence",
+        "is_call",
+        "key",
+        "references",
+        "started",
+        "waits",
+    )
 
     def __init__(self, key: int, batch: int, access: Access | None, fence: bool) -> None:
         self.key = key
@@ -166,12 +177,10 @@ class DependencyTracker:
             steps.skipped.append(Skipped(call, self._root(cause)))
             return steps
         waits = {r for r in node.references if r in self._nodes}
-        if self._undeclared_before in self._nodes:
-            waits.add(self._undeclared_before)  # type: ignore[arg-type]
+        waits.update(self._live(self._undeclared_before))
         if fence or access is None:
             self._cover()
-            if self._everything_before in self._nodes:
-                waits.add(self._everything_before)  # type: ignore[arg-type]
+            waits.update(self._live(self._everything_before))
         if access is not None:
             waits |= self._index.conflicts(access)
         if fence:
@@ -238,6 +247,30 @@ class DependencyTracker:
                 steps.ready.append(later)
         return steps
 
+    def part(self, call: int, earlier: int, access: Access) -> None:
+        """Let a call that refers to an earlier one run by itself, once that one has ended.
+
+        Args:
+            call: A waiting call that was issued as one with nothing but this reference.
+            earlier: The unfinished call that it refers to.
+            access: What it reads from now on. It must not conflict with anything issued between
+                the two.
+        """
+        node = self._nodes[call]
+        node.references -= {earlier}
+        node.access = access
+        self._index.restore(call, access)
+        for later in self._nodes[earlier].dependents:
+            if later > call:
+                self._enter(self._nodes[later], [call])
+
+    def follow(self, call: int, earlier: int, other: int) -> None:
+        """Let a waiting call refer to another earlier call instead."""
+        node = self._nodes[call]
+        node.references = node.references - {earlier} | {other}
+        self._disconnect(earlier, call)
+        self._enter(node, [other])
+
     def seen(self, call: int) -> None:
         """Note that the model was told of a call's end, so that fences disregard its failure."""
         self._unseen_failures.pop(call, None)
@@ -265,6 +298,9 @@ class DependencyTracker:
             and earlier not in second.references
         )
 
+    def _live(self, join: int | None) -> list[int]:
+        return [join] if join is not None and join in self._nodes else []
+
     def _calls_behind(self, waits: Iterable[int]) -> list[int]:
         """The calls among these nodes and behind the joins among them, in issue order."""
         found: set[int] = set()
@@ -289,10 +325,12 @@ class DependencyTracker:
 
     def _next_batch(self, batch: int) -> None:
         self._batch = batch
-        if self._undeclared_now:
-            before = [] if self._undeclared_before is None else [self._undeclared_before]
-            self._undeclared_before = self._join([*before, *self._undeclared_now])
-            self._undeclared_now.clear()
+        undeclared = [call for call in self._undeclared_now if call in self._nodes]
+        self._undeclared_now.clear()
+        if undeclared:
+            self._undeclared_before = self._join(
+                [*self._live(self._undeclared_before), *undeclared]
+            )
             # Undeclared calls wait for all earlier batches, so they stand in for them too.
             self._index = HazardIndex()
             self._restore(self._current)
@@ -310,7 +348,7 @@ class DependencyTracker:
     def _cover(self) -> None:
         """Put one join over all calls of earlier batches."""
         if self._uncovered:
-            before = [] if self._everything_before is None else [self._everything_before]
+            before = self._live(self._everything_before)
             self._everything_before = self._join([*before, *self._uncovered])
             self._uncovered.clear()
 
@@ -376,7 +414,7 @@ class DependencyTracker:
         work: deque[tuple[int, FutureState, int]],
         steps: Steps,
     ) -> None:
-        """Let a dependent go on without an ended node: started, skipped, or waiting for its waits."""
+        """Let a dependent go on without an ended node, or fall with it."""
         later.waits.discard(node.key)
         self._enter(later, node.waits)
         if failed and node.key in later.references:

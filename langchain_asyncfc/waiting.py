@@ -19,6 +19,8 @@ __all__ = ["Wait", "drive", "drive_async"]
 
 _T = TypeVar("_T")
 
+_LATE: Final = 0.1
+"""The part of its length by which a wait ends too late in a busy process; an idle one is exact."""
 _MOST_EXTENSIONS: Final = 100
 """How often a patient wait is begun again; bounds it to 100 times its length."""
 
@@ -86,11 +88,8 @@ def _watch(
         if last:
             all_done()
 
-    watched: list[ToolFuture] = []
     with lock:
-        for future in futures:
-            if scheduler.when_done(future, one_done):
-                watched.append(future)
+        watched = [future for future in futures if scheduler.when_done(future, one_done)]
         left = len(watched)
 
     def call_off() -> None:
@@ -104,7 +103,7 @@ def _is_early(wait: Wait, late: float) -> bool:
     """Whether to begin a patient wait again, which ended `late` seconds after its time."""
     if not wait.patient or wait.timeout is None:
         return False
-    return late > wait.timeout or any(future.is_queued for future in wait.futures)
+    return late > _LATE * wait.timeout or any(future.is_queued for future in wait.futures)
 
 
 async def _wait_async(scheduler: Scheduler, wait: Wait) -> None:

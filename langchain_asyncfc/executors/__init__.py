@@ -3,8 +3,8 @@
 from langchain_asyncfc.executors.base import Executor, Home, Job
 from langchain_asyncfc.executors.tasks import LoopHome, TaskExecutor
 from langchain_asyncfc.executors.threads import (
-    ThreadHome,
     ThreadExecutor,
+    ThreadHome,
     WorkerPool,
     background_loop,
     worker_pool,
@@ -16,8 +16,8 @@ __all__ = [
     "Job",
     "LoopHome",
     "TaskExecutor",
-    "ThreadHome",
     "ThreadExecutor",
+    "ThreadHome",
     "WorkerPool",
     "background_loop",
     "worker_pool",

@@ -22,13 +22,18 @@ from typing import Any, Final, ParamSpec, TypeVar
 from langchain_asyncfc.executors.base import Job
 from langchain_asyncfc.futures import FutureState, Outcome
 
-__all__ = ["ThreadHome", "ThreadExecutor", "WorkerPool", "background_loop", "worker_pool"]
+__all__ = ["ThreadExecutor", "ThreadHome", "WorkerPool", "background_loop", "worker_pool"]
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+_AT_ONCE: Final = 16
+"""Threads that are started without a second thought. More would only fight for the interpreter
+lock where tools are fast."""
 _LIMIT: Final = 256
 """Threads at most, nested work excepted: blocked I/O needs many, memory wants them bounded."""
+_RELIEF_SECONDS: Final = 0.005
+"""How long work may queue before threads are added: the interpreter's own switch interval."""
 _IDLE_SECONDS: Final = 10.0
 """How long a thread without work is kept; what anyio keeps its worker threads."""
 
@@ -42,18 +47,21 @@ class WorkerPool(FuturesExecutor):
     with sync tools of its own would otherwise hold the thread that its own tools wait for.
     """
 
-    def __init__(self, limit: int = _LIMIT, idle_seconds: float = _IDLE_SECONDS) -> None:
+    def __init__(
+        self, limit: int = _LIMIT, at_once: int = _AT_ONCE, idle_seconds: float = _IDLE_SECONDS
+    ) -> None:
         self._limit = limit
+        self._at_once = min(at_once, limit)
         self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
         self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
         self._queued = 0
         self._idle = 0
         self._threads = 0
+        self._taken = 0
+        self._relieving = False
 
-    def submit(
-        self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs
-    ) -> Future[_T]:
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Run a function in a worker, in a copy of the caller's context."""
         return self.submit_in(copy_context(), functools.partial(fn, *args, **kwargs))
 
@@ -63,13 +71,36 @@ class WorkerPool(FuturesExecutor):
         nested = _in_worker.get()
         with self._lock:
             self._queued += 1
-            grow = self._queued > self._idle and (nested or self._threads < self._limit)
+            grow = self._queued > self._idle and (nested or self._threads < self._at_once)
             self._threads += grow
+            relieve = not grow and self._queued > self._idle and not self._relieving
+            self._relieving = self._relieving or relieve
         self._work.put((future, functools.partial(context.run, _marked, fn)))
         if grow:
-            name = f"asyncfc-worker-{self._threads}"
-            threading.Thread(target=self._serve, name=name, daemon=True).start()
+            self._start_thread()
+        if relieve:
+            background_loop().call_soon_threadsafe(self._watch_queue, self._taken)
         return future
+
+    def _start_thread(self) -> None:
+        threading.Thread(target=self._serve, name="asyncfc-worker", daemon=True).start()
+
+    def _watch_queue(self, taken: int) -> None:
+        background_loop().call_later(_RELIEF_SECONDS, self._relieve, taken)
+
+    def _relieve(self, taken: int) -> None:
+        """Add threads when the queue would last for more than a few such periods."""
+        with self._lock:
+            waiting = self._queued - self._idle
+            stuck = waiting > 4 * (self._taken - taken)
+            new = max(0, min(waiting, self._limit - self._threads)) if stuck else 0
+            self._threads += new
+            self._relieving = waiting > 0 and self._threads < self._limit
+            again = self._relieving
+        for _ in range(new):
+            self._start_thread()
+        if again:
+            self._watch_queue(self._taken)
 
     def _serve(self) -> None:
         while True:
@@ -87,6 +118,7 @@ class WorkerPool(FuturesExecutor):
             with self._lock:
                 self._idle -= 1
                 self._queued -= 1
+                self._taken += 1
             _complete(future, work)
             del future, work
 

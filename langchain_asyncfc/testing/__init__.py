@@ -19,9 +19,9 @@ from langchain_asyncfc.testing.virtual_time import (
 )
 
 __all__ = [
-    "ManualExecutor",
     "BoundScriptedModel",
     "InvalidHistoryError",
+    "ManualExecutor",
     "Provider",
     "ScriptExhaustedError",
     "ScriptedChatModel",

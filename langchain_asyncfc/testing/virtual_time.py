@@ -53,7 +53,7 @@ Ts = TypeVarTuple("Ts")
 DEFAULT_MAX_WAIT = 60.0
 
 
-class VirtualTimeDeadlock(RuntimeError):  # noqa: N818 - a state, as in asyncio.CancelledError
+class VirtualTimeDeadlock(RuntimeError):
     """Raised when nothing can ever happen again: no ready callback, no timer, no job, no socket.
 
     Also raised when the loop really waited for a thread or a socket for `max_wait` seconds of wall

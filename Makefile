@@ -1,0 +1,68 @@
+# The front door. Every target does its own set-up, in .venv; only Python >= 3.11 and make are needed.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+READY := $(VENV)/.ready
+LOWEST := $(VENV)-lowest
+
+.PHONY: help demo test coverage lint types docs bench bench-quick test-lowest wheel format clean
+
+help:  ## Say what there is
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	$(PIP) install -e '.[demo]' --group test --group lint --group docs
+	@touch $@
+
+demo: $(READY)  ## Repair a broken project twice, with ToolNode and with AsyncFCToolNode, and compare
+	$(BIN)/python -m examples.repair $(ARGS)
+
+test: $(READY)  ## Run all tests, with branch coverage measured
+	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+
+coverage: $(READY)  ## Check the branch coverage that `make test` measured
+	$(BIN)/python -m coverage report --fail-under=95
+
+lint: $(READY)  ## Check style and form
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)  ## Check types
+	$(BIN)/mypy
+
+format: $(READY)  ## Bring the code into form
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: $(READY)  ## Build the documentation into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: $(READY)  ## Measure again what README and docs claim
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-quick: $(READY)  ## A small part of the benchmarks, in under two minutes
+	$(BIN)/python -m benchmarks --quick
+
+$(LOWEST)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check -q install --upgrade 'pip>=25.1'
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check -q install -r tests/lowest.txt
+	$(LOWEST)/bin/python -m pip --disable-pip-version-check -q install --no-deps -e .
+	@touch $@
+
+test-lowest: $(LOWEST)/.ready  ## Run the tests on the lowest versions that are supported
+	$(LOWEST)/bin/python -m pytest -q tests/unit tests/integration --ignore-glob='*demo*' $(ARGS)
+
+wheel: $(READY)  ## Build the wheel, and try it in an empty environment
+	$(PIP) install build
+	rm -rf dist && $(BIN)/python -m build --outdir dist . >/dev/null
+	rm -rf build/smoke && $(PYTHON) -m venv build/smoke
+	build/smoke/bin/python -m pip --disable-pip-version-check -q install dist/*.whl
+	cd build && smoke/bin/python -W error ../tests/smoke.py
+
+clean:  ## Remove what was built
+	rm -rf $(VENV) $(LOWEST) build dist site .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
