@@ -5,6 +5,7 @@ AsyncFCError
 ├── ReferenceProblem              a reference in a call's arguments cannot be used
 │   ├── MalformedReference        its text does not parse
 │   ├── UnknownReference          no such future in this thread
+│   ├── FailedReference           the future of an earlier run did not resolve
 │   ├── ReferencePathError        the path is not in the value
 │   └── UnfitValue                the value does not fit the parameter
 ├── InvalidControlCall            `await_future` or `cancel_future` with arguments that do not fit
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 __all__ = [
     "AsyncFCError",
+    "FailedReference",
     "InvalidControlCall",
     "InvalidTransition",
     "MalformedReference",
@@ -50,6 +52,10 @@ class MalformedReference(ReferenceProblem):
 
 class UnknownReference(ReferenceProblem):
     """Raised when a reference names a future that this thread does not have."""
+
+
+class FailedReference(ReferenceProblem):
+    """Raised when a reference names a future of an earlier run that did not resolve."""
 
 
 class ReferencePathError(ReferenceProblem):

@@ -13,7 +13,8 @@ import asyncio
 import copy
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from concurrent.futures import CancelledError
 from contextvars import ContextVar
 from typing import Any, Final
 from weakref import WeakKeyDictionary
@@ -41,10 +42,11 @@ class Recording:
         began: When the call itself began, by the given clock; `None` if it has not.
     """
 
-    __slots__ = ("_message", "_now", "_raw", "began", "in_queue", "stop", "tool")
+    __slots__ = ("_message", "_now", "_raw", "_task", "began", "in_queue", "stop", "tool")
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        self._task: asyncio.Task[Any] | None = None
         self.in_queue = False
         self.began: float | None = None
         self.tool: Any = None
@@ -56,6 +58,21 @@ class Recording:
         """Note that the call begins now; a later mark is the better one."""
         self.began = self._now()
         self.in_queue = False
+
+    def interrupt(self) -> bool:
+        """End the tool if it runs on the background loop; `False` if it does not."""
+        if self._task is None:
+            return False
+        background_loop().call_soon_threadsafe(self._task.cancel)
+        return True
+
+    async def on_background_loop(self, running: Awaitable[Any]) -> Any:
+        """Run an async-only tool for a thread that waits for it."""
+        self._task = asyncio.current_task()
+        try:
+            return await running
+        finally:
+            self._task = None
 
     def returned(self, raw: Any) -> None:
         """Note what the tool itself returned."""
@@ -139,11 +156,17 @@ class RecordingTool:
         token = _recording.set(self._recording)
         try:
             if _is_async_only(self._tool):
-                coroutine = copied.ainvoke(call, config, **kwargs)
-                return asyncio.run_coroutine_threadsafe(coroutine, background_loop()).result()
+                return self._run_on_background_loop(copied.ainvoke(call, config, **kwargs))
             return copied.invoke(call, config, **kwargs)
         finally:
             _recording.reset(token)
+
+    def _run_on_background_loop(self, running: Awaitable[Any]) -> Any:
+        coroutine = self._recording.on_background_loop(running)
+        try:
+            return asyncio.run_coroutine_threadsafe(coroutine, background_loop()).result()
+        except CancelledError as error:
+            raise self._recording.stop or ToolCancelled("The tool was cancelled.") from error
 
     async def ainvoke(self, call: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run the tool on this loop; a sync-only one in the worker pool."""

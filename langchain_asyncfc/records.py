@@ -21,7 +21,8 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
-from langchain_asyncfc.futures import FutureState, Outcome, ordinal_of
+from langchain_asyncfc.errors import FailedReference
+from langchain_asyncfc.futures import FutureState, Outcome, future_id, ordinal_of
 
 __all__ = ["CONTROL_TOOLS", "Thread", "outcome_record", "read_thread", "with_record"]
 
@@ -109,13 +110,14 @@ class Thread:
         fast. A text stays a text: no type is guessed.
 
         Raises:
-            KeyError: When there is none, or the call did not resolve.
+            KeyError: When there is none.
+            FailedReference: When the call did not resolve.
         """
         record = self.ended.get(ordinal)
         if record is None:
             return self._text_of(ordinal)
         if record.get("state") != FutureState.RESOLVED:
-            raise KeyError(ordinal)
+            raise FailedReference(f"{future_id(ordinal)} {record.get('state')}")
         return record["value"]
 
     def _text_of(self, ordinal: int) -> str:
@@ -144,8 +146,10 @@ class Thread:
 def _answer_after(messages: Sequence[BaseMessage], call_id: str | None, ordinal: int) -> str:
     for message in messages:
         if isinstance(message, ToolMessage) and message.tool_call_id == call_id:
-            if message.status == "error" or _record(message).get("state") == _PENDING:
-                raise KeyError(ordinal)
+            if _record(message).get("state") == _PENDING:
+                break
+            if message.status == "error":
+                raise FailedReference(f"{future_id(ordinal)} failed: {message.text}")
             return str(message.text)
     raise KeyError(ordinal)
 

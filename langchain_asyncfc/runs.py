@@ -75,7 +75,7 @@ class GraphRun:
 def _close(scheduler: Scheduler) -> Any:
     futures = scheduler.live()
     scheduler.cancel(futures)
-    yield Wait(futures)
+    yield Wait(futures, until_failure=False)
 
 
 class RunWatch(BaseCallbackHandler):

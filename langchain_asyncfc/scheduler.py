@@ -23,6 +23,7 @@ from langchain_core.messages import ToolCall
 from langchain_asyncfc.calls import Call
 from langchain_asyncfc.effects import Access, access_of, covers
 from langchain_asyncfc.errors import (
+    FailedReference,
     ReferenceProblem,
     ToolCancelled,
     ToolTimeout,
@@ -170,6 +171,7 @@ class Scheduler:
         self._last = 0
         self._undelivered: dict[int, ToolFuture] = {}
         self._failure: ToolFuture | None = None
+        self._failure_callbacks: list[Callable[[], None]] = []
         self._batch = 0
         self._batches: dict[object, list[ToolFuture]] = {}
         self._twins: dict[tuple[Lane, str], ToolFuture] = {}
@@ -229,8 +231,8 @@ class Scheduler:
             key: What tells the batch from others of this run.
             calls: The calls, with ordinals greater than all before.
             lane: How they are run.
-            earlier_value: Gives the value of a future of an earlier run by its ordinal, or
-                raises `KeyError`.
+            earlier_value: Gives the value of a future of an earlier run by its ordinal; raises
+                `KeyError` when there is none, and `FailedReference` when it did not resolve.
         """
         with self._lock:
             if key in self._batches:
@@ -285,6 +287,24 @@ class Scheduler:
             if callback in future.callbacks:
                 future.callbacks.remove(callback)
 
+    def when_failed(self, callback: Callable[[], None]) -> bool:
+        """Have a function called when a call ends with an error that the graph has to raise.
+
+        Returns:
+            Whether there is none yet; else the function is never called.
+        """
+        with self._lock:
+            if self._failure is not None:
+                return False
+            self._failure_callbacks.append(callback)
+            return True
+
+    def forget_failure(self, callback: Callable[[], None]) -> None:
+        """Call off `when_failed`."""
+        with self._lock:
+            if callback in self._failure_callbacks:
+                self._failure_callbacks.remove(callback)
+
     # -- issue ----------------------------------------------------------------------------------
 
     def _issue(self, call: Call, lane: Lane) -> ToolFuture:
@@ -308,18 +328,31 @@ class Scheduler:
                 )
             )
             return future
+        problem = call.problem or self._earlier_failure(call)
         steps = self._tracker.issue(
             call.ordinal,
             batch=self._batch,
-            access=Access() if call.problem is not None else future.access,
+            access=Access() if problem is not None else future.access,
             references=[r.ordinal for r in call.references if r.ordinal in self._futures],
             fence=call.facts.effects.fence,
         )
-        if call.problem is not None and not steps.skipped:
-            self._end(future, _problem(call.problem))
+        if problem is not None and not steps.skipped:
+            self._end(future, _problem(problem))
         else:
             self._apply(steps)
         return future
+
+    def _earlier_failure(self, call: Call) -> FailedReference | None:
+        """A future of an earlier run that the call refers to and that did not resolve."""
+        for reference in call.references:
+            if reference.ordinal not in self._futures:
+                try:
+                    self._earlier_value(reference.ordinal)
+                except FailedReference as failure:
+                    return failure
+                except KeyError:
+                    continue
+        return None
 
     def _twin(self, future: ToolFuture) -> ToolFuture | None:
         """An unfinished identical call that this one may join (rule 15)."""
@@ -493,6 +526,7 @@ class Scheduler:
             args,
             functools.partial(self._run, future, invocation, tool_call),
             functools.partial(self._arun, future, invocation, tool_call),
+            future.recording.interrupt,
             context,
         )
         if call.facts.timeout is not None:
@@ -535,9 +569,12 @@ class Scheduler:
         ordinal = future.call.ordinal
         referrers = self._tracker.referrers(ordinal)
         self._conclude(future, outcome)
+        freed: set[int] = set()
         for referrer in referrers:
-            self._refine(self._futures[referrer])
-        self._apply(self._tracker.finish(ordinal, outcome.state))
+            freed.update(self._refine(self._futures[referrer]))
+        steps = self._tracker.finish(ordinal, outcome.state)
+        steps.ready = sorted(freed.union(steps.ready))
+        self._apply(steps)
 
     def _conclude(self, future: ToolFuture, outcome: Outcome) -> None:
         future.move(outcome.state)
@@ -550,16 +587,23 @@ class Scheduler:
         if outcome.error is not None and self._failure is None:
             self._failure = future
         callbacks, future.callbacks = future.callbacks, []
+        if future is self._failure:
+            callbacks += self._failure_callbacks
+            self._failure_callbacks = []
         for callback in callbacks:
             callback()
 
-    def _refine(self, future: ToolFuture) -> None:
-        """Narrow the resources of a waiting call, now that more of its arguments is known."""
+    def _refine(self, future: ToolFuture) -> list[int]:
+        """Narrow the resources of a waiting call, now that more of its arguments is known.
+
+        Returns:
+            The calls that may start because of it.
+        """
         if future.state is not _WAITING or future.access is None or future.access.exact:
-            return
+            return []
         access = self._access(future.call)
         if access is None:
-            return
+            return []
         if not covers(future.access, access):
             msg = (
                 f"The arguments of {future.id} ({future.call.name}) lead out of the resources that "
@@ -567,9 +611,9 @@ class Scheduler:
                 "reference."
             )
             future.misfit = UnfitValue(msg)
-            return
+            return []
         future.access = access
-        self._apply(self._tracker.refine(future.call.ordinal, access))
+        return self._tracker.refine(future.call.ordinal, access).ready
 
     def _cancel(self, future: ToolFuture) -> None:
         self._unshare(future)
@@ -594,7 +638,9 @@ class Scheduler:
 
 
 def _problem(problem: ReferenceProblem) -> Outcome:
-    return Outcome(_FAILED, note=str(problem))
+    """The outcome of a call that cannot run."""
+    state = FutureState.SKIPPED if isinstance(problem, FailedReference) else _FAILED
+    return Outcome(state, note=str(problem))
 
 
 def _no_value(ordinal: int) -> Any:

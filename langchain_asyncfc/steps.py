@@ -273,7 +273,7 @@ class Step:
         if not isinstance(error, GraphBubbleUp):
             siblings = self._scheduler.live()
             self._scheduler.cancel(siblings)
-            yield Wait(siblings)
+            yield Wait(siblings, until_failure=False)
         raise error
 
     def _answers(
@@ -377,7 +377,7 @@ class Step:
         """
         final = self._thread.batch
         ordinals = waits_at_end(self._thread)
-        if final is None or not ordinals:
+        if final is None or not ordinals or not self._in_run:
             return []
         futures = [f for o in ordinals if (f := self._scheduler.get(o)) is not None]
         if self._policy.on_final != "detach":

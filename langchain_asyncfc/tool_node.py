@@ -274,7 +274,7 @@ class AsyncFCToolNode(ToolNode):
         lane = self._lane((config or {}).get("max_concurrency"))
         step = Step(self._policy, lane, scheduler, thread, in_run=in_run)
         if not kept.requests:
-            return step.end_turn() if in_run else _nothing()
+            return step.end_turn()
         return step.answer_calls(
             [
                 (request.tool_call, self._invocation(request, execute))
@@ -321,11 +321,6 @@ def _keep(request: ToolCallRequest, execute: Callable[..., Any]) -> Any:
 
 async def _akeep(request: ToolCallRequest, execute: Callable[..., Any]) -> Any:
     return request, execute
-
-
-def _nothing() -> Generator[Wait, None, list[Answer]]:
-    return []
-    yield  # makes it a generator
 
 
 def _default_errors() -> Any:

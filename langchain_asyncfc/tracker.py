@@ -212,6 +212,7 @@ class DependencyTracker:
         """
         steps = Steps()
         self._settle([(call, state, call)], steps)
+        steps.skipped = [fallen for fallen in steps.skipped if fallen.call != call]
         return steps
 
     def cancel(self, call: int) -> Steps:
@@ -389,6 +390,8 @@ class DependencyTracker:
                 work.extend((f, FutureState.SKIPPED, cause) for f in doomed)
             for later in sorted(node.dependents):
                 self._release(node, self._nodes[later], failed, cause, work, steps)
+        # A call may have lost its last wait before it was found to fall with another.
+        steps.ready = [call for call in steps.ready if call in self._nodes]
 
     def _leave(self, node: _Node, state: FutureState, cause: int) -> None:
         """Take a call out of every list, and put back what it had covered if it never ran."""

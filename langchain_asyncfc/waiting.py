@@ -35,11 +35,13 @@ class Wait:
         patient: Begin again when the timeout came late, or some calls have not had their turn
             yet. A busy process is late with everything: a thousand calls that each finish at
             once keep it busy for longer than a grace period, and none of them is slow.
+        until_failure: End as soon as there is an error that the graph has to raise.
     """
 
     futures: Sequence[ToolFuture]
     timeout: float | None = None
     patient: bool = False
+    until_failure: bool = True
 
 
 Steps = Generator[Wait, None, _T]
@@ -69,14 +71,14 @@ def drive(scheduler: Scheduler, steps: Steps[_T]) -> _T:
         steps.close()
 
 
-def _watch(
-    scheduler: Scheduler, futures: Sequence[ToolFuture], all_done: Callable[[], None]
-) -> Callable[[], None] | None:
-    """Have a function called when all futures are done.
+def _watch(scheduler: Scheduler, wait: Wait, over: Callable[[], None]) -> Callable[[], None] | None:
+    """Have a function called when a wait is over but for its timeout.
 
     Returns:
-        What calls it off, or `None` when all are done already.
+        What calls it off, or `None` when the wait is over already.
     """
+    if wait.until_failure and not scheduler.when_failed(over):
+        return None
     lock = threading.Lock()
     left = 0
 
@@ -86,17 +88,21 @@ def _watch(
             left -= 1
             last = left == 0
         if last:
-            all_done()
+            over()
 
     with lock:
-        watched = [future for future in futures if scheduler.when_done(future, one_done)]
+        watched = [future for future in wait.futures if scheduler.when_done(future, one_done)]
         left = len(watched)
 
     def call_off() -> None:
         for future in watched:
             scheduler.forget(future, one_done)
+        scheduler.forget_failure(over)
 
-    return call_off if watched else None
+    if not watched:
+        call_off()
+        return None
+    return call_off
 
 
 def _is_early(wait: Wait, late: float) -> bool:
@@ -116,7 +122,7 @@ async def _wait_async(scheduler: Scheduler, wait: Wait) -> None:
         if not over.done():
             over.set_result(None)
 
-    call_off = _watch(scheduler, wait.futures, end)
+    call_off = _watch(scheduler, wait, end)
     if call_off is None:
         return
     timer: list[asyncio.TimerHandle] = []
@@ -146,7 +152,7 @@ def _wait(scheduler: Scheduler, wait: Wait) -> None:
     if wait.timeout is not None and wait.timeout <= 0:
         return
     over = threading.Event()
-    call_off = _watch(scheduler, wait.futures, over.set)
+    call_off = _watch(scheduler, wait, over.set)
     if call_off is None:
         return
     try:

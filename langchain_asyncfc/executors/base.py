@@ -29,6 +29,7 @@ class Job:
         args: The arguments with which the tool runs, without injected ones.
         run: Runs the call in this thread and gives its outcome; never raises an `Exception`.
         arun: Runs it on the running event loop; cancelling it cancels the tool.
+        interrupt: Ends a call that `run` runs, if it can be ended: `False` says that it cannot.
         context: The context variables of the step that issued the call.
     """
 
@@ -38,6 +39,7 @@ class Job:
     args: Mapping[str, Any]
     run: Callable[[], Outcome]
     arun: Callable[[], Awaitable[Outcome]]
+    interrupt: Callable[[], bool]
     context: Context
 
 

@@ -29,6 +29,8 @@ class TaskExecutor:
             self._tasks.discard(task)
             if task.cancelled():
                 done(Outcome(FutureState.CANCELLED))
+            elif (error := task.exception()) is not None:
+                done(Outcome(FutureState.FAILED, error=error))
 
         task.add_done_callback(ended)
 
@@ -39,11 +41,7 @@ class TaskExecutor:
 
 
 async def _run(job: Job, done: Callable[[Outcome], None]) -> None:
-    try:
-        outcome = await job.arun()
-    except Exception as error:  # noqa: BLE001 - nothing that a job does may get lost
-        outcome = Outcome(FutureState.FAILED, error=error)
-    done(outcome)
+    done(await job.arun())
 
 
 class LoopHome:

@@ -157,7 +157,8 @@ class ThreadExecutor:
     """Runs each job in a worker thread.
 
     A running thread cannot be stopped. Cancelling its job reports `cancelled` at once; the thread
-    runs on, and what it returns is dropped.
+    runs on, and what it returns is dropped. Only a tool that runs on the background loop can be
+    ended, and reports when it has.
     """
 
     def __init__(self, pool: WorkerPool | None = None) -> None:
@@ -176,7 +177,8 @@ class ThreadExecutor:
         self._pool.submit_in(job.context, work)
 
         def cancel() -> None:
-            done(Outcome(FutureState.CANCELLED))
+            if not job.interrupt():
+                done(Outcome(FutureState.CANCELLED))
 
         return cancel
 
