@@ -108,7 +108,7 @@ class Invocation:
             return Outcome(_FAILED, error=raised, note=repr(raised))
         call = self.request.tool_call
         message = ToolMessage(content, name=call["name"], tool_call_id=call["id"], status="error")
-        return Outcome(_FAILED, content, message, note=content)
+        return Outcome(_FAILED, content, message, note=str(message.text))
 
 
 def _recorded(request: ToolCallRequest, recording: Recording) -> ToolCallRequest:
@@ -126,10 +126,13 @@ def _resume(error: Exception) -> bool:
     return bool(is_invalid_resume(error))
 
 
-def _content(error: Exception, flag: Any) -> str:
+def _content(error: Exception, flag: Any) -> Any:
     """The text of a handled error, by `ToolNode`'s documented meaning of `handle_tool_errors`."""
     if isinstance(flag, str):
         return flag
     if callable(flag) and not isinstance(flag, type):
-        return str(flag(error))
+        return flag(error)
+    if not isinstance(flag, bool | tuple | type):
+        msg = f"handle_tool_errors must be a bool, text, exception type or callable, not {flag!r}."
+        raise ValueError(msg) from error
     return str(TOOL_CALL_ERROR_TEMPLATE.format(error=repr(error)))

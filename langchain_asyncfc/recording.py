@@ -190,15 +190,14 @@ class RecordingTool:
 
 
 def _is_async(tool: BaseTool) -> bool:
-    """Whether the tool brings its own asynchronous implementation."""
-    if getattr(tool, "coroutine", None) is not None:
-        return True
-    kind = type(tool)
-    libraries_own = (BaseTool, StructuredTool, Tool)
-    return any(
-        getattr(kind, name) not in [getattr(base, name) for base in libraries_own]
-        for name in ("_arun", "arun", "ainvoke")
-    )
+    """Whether LangChain runs the tool on the event loop, and not its whole `invoke` in a thread."""
+    if isinstance(tool, StructuredTool | Tool) and tool.coroutine is None:
+        libraries_own = (StructuredTool, Tool)
+        return any(
+            getattr(type(tool), name) not in [getattr(base, name) for base in libraries_own]
+            for name in ("_arun", "arun", "ainvoke")
+        )
+    return True  # at least its callbacks run on the loop; see `_make_arun`
 
 
 def _is_async_only(tool: BaseTool) -> bool:
@@ -218,12 +217,14 @@ def _noting(tool: BaseTool) -> BaseTool:
 _twins: WeakKeyDictionary[type, dict[str, Callable[..., Any]]] = WeakKeyDictionary()
 
 
-def _twin(kind: type, name: str, tool: BaseTool) -> Callable[..., Any]:
+def _twin(kind: type[BaseTool], name: str, tool: BaseTool) -> Callable[..., Any]:
     """The noting twin of a method; one serves all tools of a class."""
     twins = _twins.setdefault(kind, {})
     if name not in twins:
         method = getattr(tool, name)
-        twin: Any = _make_run() if name == "_run" else _make_arun()
+        twin: Any = (
+            _make_run() if name == "_run" else _make_arun(has_own=kind._arun is not BaseTool._arun)
+        )
         twin.__signature__ = inspect.signature(method)
         try:
             twin.__annotations__ = typing.get_type_hints(method)
@@ -243,11 +244,28 @@ def _make_run() -> Callable[..., Any]:
     return _run
 
 
-def _make_arun() -> Callable[..., Any]:
+async def _run_in_pool(recording: Recording, *args: Any, **kwargs: Any) -> Any:
+    """Do what `BaseTool._arun` does, in the pool for sync tools instead of asyncio's."""
+    manager = kwargs.get("run_manager")
+    if manager is not None:
+        kwargs["run_manager"] = manager.get_sync()
+
+    def run() -> Any:
+        recording.begin()
+        return recording.tool._run(*args, **kwargs)
+
+    recording.in_queue = True
+    return await asyncio.get_running_loop().run_in_executor(worker_pool(), run)
+
+
+def _make_arun(*, has_own: bool) -> Callable[..., Any]:
     async def _arun(*args: Any, **kwargs: Any) -> Any:
         recording = _recording.get()
         try:
-            raw = await recording.tool._arun(*args, **kwargs)
+            if has_own:
+                raw = await recording.tool._arun(*args, **kwargs)
+            else:
+                raw = await _run_in_pool(recording, *args, **kwargs)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if recording.stop is None and task is not None and task.cancelling():

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -44,6 +45,9 @@ __all__ = [
 ]
 
 
+_logger = logging.getLogger(__name__)
+
+
 class GraphRun:
     """One run of one graph, as far as steps with futures see it.
 
@@ -51,15 +55,27 @@ class GraphRun:
         scheduler: Owns the run's futures.
         on_end: Called with the run's error, or `None`, before its futures are cancelled; may
             take the scheduler away by returning `True`.
+        warns: Whether to warn of futures that are unfinished although the run ended well: its
+            graph has an end that does not ask `tools_condition`.
     """
 
-    def __init__(self, scheduler: Scheduler, *, is_async: bool) -> None:
+    def __init__(self, scheduler: Scheduler, *, is_async: bool, warns: bool = False) -> None:
         self.scheduler = scheduler
         self.is_async = is_async
+        self.warns = warns
         self.on_end: Callable[[BaseException | None], bool] = lambda _: False
 
     def _settled(self, error: BaseException | None) -> bool:
-        return self.on_end(error) or not self.scheduler.live()
+        if self.on_end(error):
+            return True
+        live = self.scheduler.live()
+        if live and error is None and self.warns:
+            _logger.warning(
+                "A run ended while %s ran; they are cancelled. Route with "
+                "langchain_asyncfc.tools_condition, so that the end of a turn waits for them.",
+                ", ".join(future.id for future in live),
+            )
+        return not live
 
     async def aend(self, error: BaseException | None) -> None:
         """End the run on its event loop: cancel what is unfinished and await it."""

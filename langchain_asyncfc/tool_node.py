@@ -47,7 +47,8 @@ from langchain_asyncfc.waiting import Wait, drive, drive_async
 
 __all__ = ["AsyncFCToolNode", "tools_condition"]
 
-_UNSET: Any = object()
+_HANDLE_TOOL_ERRORS: Any = inspect.signature(ToolNode).parameters["handle_tool_errors"].default
+"""`ToolNode`'s own default."""
 
 
 class AsyncFCToolNode(ToolNode):
@@ -87,7 +88,7 @@ class AsyncFCToolNode(ToolNode):
         | str
         | Callable[..., str]
         | type[Exception]
-        | tuple[type[Exception], ...] = _UNSET,
+        | tuple[type[Exception], ...] = _HANDLE_TOOL_ERRORS,
         messages_key: str = "messages",
         wrap_tool_call: ToolCallWrapper | None = None,
         awrap_tool_call: AsyncToolCallWrapper | None = None,
@@ -130,7 +131,6 @@ class AsyncFCToolNode(ToolNode):
                 timeouts name an unknown tool, an effects path names an unknown argument, or a
                 number or option is out of range.
         """
-        given = {} if handle_tool_errors is _UNSET else {"handle_tool_errors": handle_tool_errors}
         prepared = [tool if isinstance(tool, BaseTool) else create_tool(tool) for tool in tools]
         # With no asynchronous wrapper a synchronous one serves both, as in `ToolNode`.
         takes_async = awrap_tool_call is not None or wrap_tool_call is None
@@ -138,16 +138,16 @@ class AsyncFCToolNode(ToolNode):
             prepared,
             name=name,
             tags=tags,
+            handle_tool_errors=handle_tool_errors,
             messages_key=messages_key,
             wrap_tool_call=_keep,
             awrap_tool_call=_akeep if takes_async else None,
-            **given,
         )
         _check_options(grace, delivery, on_final, max_concurrency)
         self._wrapper = wrap_tool_call
         self._awrapper = awrap_tool_call
         self._key = messages_key
-        self._errors = _default_errors() if handle_tool_errors is _UNSET else handle_tool_errors
+        self._errors = handle_tool_errors
         self._executor = executor
         self._max_concurrency = max_concurrency
         self._lanes: dict[int | None, Lane] = {}
@@ -250,7 +250,7 @@ class AsyncFCToolNode(ToolNode):
         def make() -> GraphRun:
             scheduler = self._detached.take(thread, is_async=is_async)
             scheduler = scheduler or new_scheduler(uuid4().hex, is_async=is_async)
-            run = GraphRun(scheduler, is_async=is_async)
+            run = GraphRun(scheduler, is_async=is_async, warns=True)
             if self._policy.on_final == "detach":
                 run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
             return run
@@ -321,11 +321,6 @@ def _keep(request: ToolCallRequest, execute: Callable[..., Any]) -> Any:
 
 async def _akeep(request: ToolCallRequest, execute: Callable[..., Any]) -> Any:
     return request, execute
-
-
-def _default_errors() -> Any:
-    """`ToolNode`'s own default for `handle_tool_errors`."""
-    return inspect.signature(ToolNode.__init__).parameters["handle_tool_errors"].default
 
 
 def _check_options(grace: float, delivery: str, on_final: str, max_concurrency: int | None) -> None:

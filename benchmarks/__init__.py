@@ -1,0 +1,1 @@
+"""Benchmarks: what the documentation claims about speed, measured again by `make bench`."""

@@ -1,0 +1,50 @@
+"""`python -m benchmarks [--quick] [NAME …]`: measure, print, and write docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks import bound, core, overhead
+
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+PARTS: dict[str, tuple[str, str, Callable[..., list[str]]]] = {
+    "bound": ("How near to the bound", bound.__doc__ or "", bound.report),
+    "overhead": ("Overhead on fast calls", overhead.__doc__ or "", overhead.report),
+    "core": ("The pure core", core.__doc__ or "", core.report),
+}
+
+
+def main() -> None:
+    """Run the chosen parts; a full run of all of them writes the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*PARTS, []], help="parts; default: all")
+    parser.add_argument("--quick", action="store_true", help="less exact, in under two minutes")
+    asked = parser.parse_args()
+    page = ["# Benchmarks", "", f"Measured by `make bench` on {_machine()}.", ""]
+    for name in asked.names or PARTS:
+        title, about, report = PARTS[name]
+        page += [f"## {title}", "", *about.strip().splitlines(), "", *report(quick=asked.quick), ""]
+        print("\n".join(_last(page, title)), flush=True)
+    if not asked.names and not asked.quick:
+        PAGE.write_text("\n".join(page))
+        print(f"Written to {PAGE.relative_to(Path.cwd())}", file=sys.stderr)
+
+
+def _last(page: list[str], title: str) -> list[str]:
+    return page[page.index(f"## {title}") :]
+
+
+def _machine() -> str:
+    versions = ", ".join(f"{name} {version(name)}" for name in ("langgraph", "langchain-core"))
+    return f"{os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+
+
+if __name__ == "__main__":
+    main()
