@@ -134,5 +134,5 @@ def _content(error: Exception, flag: Any) -> Any:
         return flag(error)
     if not isinstance(flag, bool | tuple | type):
         msg = f"handle_tool_errors must be a bool, text, exception type or callable, not {flag!r}."
-        raise ValueError(msg) from error
+        raise ValueError(msg) from error  # noqa: TRY004 - what `ToolNode` raises
     return str(TOOL_CALL_ERROR_TEMPLATE.format(error=repr(error)))

@@ -258,8 +258,10 @@ class Scheduler:
         A sync tool cannot be stopped: its future ends at once, and what the tool returns is
         dropped. When identical calls have joined a cancelled one, the first of them runs itself.
         """
+        # Those that wait go first and the latest before the others, or the end of one would start
+        # the next.
         with self._lock:
-            for future in futures:
+            for future in sorted(futures, key=_latest_waiting_first):
                 if not future.done:
                     self._cancel(future)
 
@@ -392,8 +394,8 @@ class Scheduler:
     def _withdraw_unprovided(self) -> None:
         """End calls of earlier batches that nobody came to run: a middleware answered them."""
         for future in [f for f in self._live.values() if f.provided is None]:
-            self._unshare(future)
-            self._end(future, Outcome(_CANCELLED))
+            if not future.done:
+                self._cancel(future)
             self._undelivered.pop(future.call.ordinal, None)
 
     # -- arguments ------------------------------------------------------------------------------
@@ -635,6 +637,10 @@ class Scheduler:
             future.recording.stop = reason
             if future.stop is not None:
                 future.stop()
+
+
+def _latest_waiting_first(future: ToolFuture) -> tuple[bool, int]:
+    return future.state is _RUNNING, -future.call.ordinal
 
 
 def _problem(problem: ReferenceProblem) -> Outcome:

@@ -128,7 +128,12 @@ class DependencyTracker:
 
     def conflict_since(self, call: int, access: Access) -> bool:
         """Whether a call issued after `call`, and not finished, conflicts with `access`."""
-        return self._last_undeclared > call or any(c > call for c in self._index.conflicts(access))
+        if self._last_undeclared > call:
+            return True
+        node = self._nodes.get(call)
+        if node is not None and not node.waits.issuperset(self._live(self._undeclared_before)):
+            return True  # it runs beside an undeclared call of its batch, for which this one waits
+        return any(c > call for c in self._index.conflicts(access))
 
     def reason(self, call: int, earlier: int) -> Hazard | None:
         """The hazard for which `call` waits for `earlier`, if it is one on a resource."""

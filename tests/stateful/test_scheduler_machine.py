@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import sys
 from collections.abc import Callable
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -139,6 +140,7 @@ class Run(Spec):
         self.values: dict[int, Any] = {}
         self.delivered = False
         self.joined: list[Run] = []
+        self.unended: set[int] = set()
         self.cancel_requested = False
         self.leaves: tuple[Levels, ...] | None = None
         self.snapshot: dict[Levels, int] | None = None
@@ -260,7 +262,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.lanes = (Lane(), Lane(limit=2))
         self.runs: dict[int, Run] = {}
         self.world: dict[Levels, int] = dict.fromkeys((*LEAVES, HIDDEN), 0)
-        self.batches: list[tuple[list[Any], list[ToolFuture]]] = []
+        self.batches = 0
         self.withdrawn: set[int] = set()
         self.states: dict[int, FutureState] = {}
 
@@ -275,7 +277,8 @@ class SchedulerMachine(RuleBasedStateMachine):
         run = self.runs[ordinal]
         assert run.job_args is None, "no call starts twice"
         self.learn()
-        blocking = [r.ordinal for r in self.unfinished() if must_wait(run, r)]
+        run.unended = {r.ordinal for r in self.unfinished()}
+        blocking = [n for n in run.unended if must_wait(run, self.runs[n]) and not self.settled(n)]
         assert not blocking, f"future_{ordinal} runs with {blocking}"
         in_lane = [n for n in self.executor.running if self.run_of(n).lane is run.lane]
         assert run.lane.limit is None or len(in_lane) <= run.lane.limit
@@ -286,6 +289,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         if run.draft.mode == "early":
             run.write(self.world, run.result(run.job_args, run.snapshot))
             run.wrote = True
+
+    def settled(self, ordinal: int) -> bool:
+        """Whether its value is decided, although it was not told yet: by the call that it joined."""
+        leader = self.runs[ordinal].future.leader
+        return leader is not None and leader.done
 
     def check_not_repeated(self, run: Run, other: Run) -> None:
         """Rule 15: an identical call does not run twice at a time."""
@@ -337,7 +345,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     @rule(batch=st.lists(drafts, min_size=1, max_size=4), lane=st.sampled_from([0, 0, 1]))
     def issue(self, batch: list[Draft], lane: int) -> None:
         self.withdrawn |= {r.ordinal for r in self.unfinished() if r.future.provided is None}
-        number, first = len(self.batches), len(self.runs) + 1
+        number, first = self.batches, len(self.runs) + 1
         runs = [Run(first + i, number, d, self.lanes[lane]) for i, d in enumerate(batch)]
         undeclared = [run for run in runs if not run.declared]
         for run in undeclared:
@@ -363,7 +371,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             tool_call = {"name": tool, "args": run.args, "id": f"call_{run.ordinal}"}
             calls.append(read_call(run.ordinal, {**tool_call, "type": "tool_call"}, facts))
         futures = self.scheduler.issue(number, calls, self.lanes[lane], self.earlier_value)
-        self.batches.append((calls, futures))
+        self.batches += 1
         for run, future in zip(runs, futures, strict=True):
             run.future = future
             self.runs[run.ordinal] = run
@@ -372,6 +380,11 @@ class SchedulerMachine(RuleBasedStateMachine):
         for run in runs:
             if run.draft.provided:
                 self.provide(run)
+        again = self.scheduler.issue(number, calls, self.lanes[lane], self.earlier_value)
+        assert all(a is b for a, b in zip(again, futures, strict=True))
+        for run in runs:
+            if run.future.provided is not None:
+                self.provide(run)
 
     def called_back(self, run: Run) -> None:
         assert run.done
@@ -379,18 +392,6 @@ class SchedulerMachine(RuleBasedStateMachine):
 
     def provide(self, run: Run) -> None:
         self.scheduler.provide(run.future, None, copy_context())  # type: ignore[arg-type]
-
-    @precondition(lambda self: self.batches)
-    @rule()
-    def issue_again(self) -> None:
-        """The same batch again gives the same futures."""
-        calls, futures = self.batches[-1]
-        key = len(self.batches) - 1
-        again = self.scheduler.issue(key, calls, self.lanes[0], self.earlier_value)
-        assert all(a is b for a, b in zip(again, futures, strict=True))
-        for future in futures:
-            if future.provided is not None:
-                self.provide(self.runs[future.call.ordinal])
 
     @precondition(lambda self: any(r.future.provided is None for r in self.unfinished()))
     @rule()
@@ -415,6 +416,9 @@ class SchedulerMachine(RuleBasedStateMachine):
         else:
             self.executor.crash(future, RuntimeError("it crashed"))
         assert run.done, "an ended call has its outcome"
+        outcome = run.future.outcome
+        self.executor.reports[run.ordinal](Outcome(FutureState.RESOLVED, "late"))
+        assert run.future.outcome is outcome, "what comes after the first outcome is dropped"
 
     @precondition(lambda self: self.unfinished())
     @rule(data=st.data())
@@ -429,6 +433,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             run.cancel_requested = True
         self.scheduler.cancel([run.future for run in runs])
         for run in waiting:
+            assert not run.started, "to be cancelled with others starts nothing"
             # It may have fallen with another of them.
             assert run.future.state in (FutureState.CANCELLED, FutureState.SKIPPED)
         for run in runs:
@@ -439,17 +444,6 @@ class SchedulerMachine(RuleBasedStateMachine):
     def advance(self, seconds: float) -> None:
         """Time goes by, and timeouts ring."""
         self.clock.advance(seconds)
-
-    @precondition(lambda self: self.executor.reports)
-    @rule(data=st.data())
-    def report_late(self, data: st.DataObject) -> None:
-        """What comes after the first outcome is dropped."""
-        ended = sorted(n for n in self.executor.reports if self.runs[n].done)
-        if ended:
-            ordinal = data.draw(st.sampled_from(ended), "future")
-            before = self.runs[ordinal].future.outcome
-            self.executor.reports[ordinal](Outcome(FutureState.RESOLVED, "late"))
-            assert self.runs[ordinal].future.outcome is before
 
     @precondition(lambda self: self.scheduler.undelivered())
     @rule(data=st.data())
@@ -520,17 +514,24 @@ class SchedulerMachine(RuleBasedStateMachine):
         for run in self.unfinished():
             leader = run.future.leader
             if leader is not None:
-                assert not leader.done
-                assert self.runs[leader.call.ordinal].identity == run.identity
-                if self.runs[leader.call.ordinal] not in run.joined:
-                    run.joined.append(self.runs[leader.call.ordinal])
-                continue
+                self.check_joined(run, self.runs[leader.call.ordinal])
+                if not leader.done:
+                    continue
             if run.started or run.future.provided is None:
                 continue
             in_lane = [n for n in self.executor.running if self.run_of(n).lane is run.lane]
             if run.lane.limit is not None and len(in_lane) == run.lane.limit:
                 continue
             assert self.has_reason(run), f"{run.future} waits for nothing"
+
+    def check_joined(self, run: Run, leader: Run) -> None:
+        """Rule 15: it gets the value that it would have got by itself."""
+        assert leader.identity == run.identity
+        before = range(1, leader.ordinal)
+        missed = [n for n in before if n in leader.unended and must_wait(run, self.runs[n])]
+        assert not missed, f"{run.future} joined {leader.future}, which ran beside {missed}"
+        if leader not in run.joined:
+            run.joined.append(leader)
 
     def has_reason(self, run: Run) -> bool:
         """Whether it must wait, be it for the sake of a call that never ran."""
@@ -541,13 +542,16 @@ class SchedulerMachine(RuleBasedStateMachine):
             later = stack.pop()
             behind = {r.ordinal for r in self.runs.values() if must_wait(later, r, widest=True)}
             behind |= {leader.ordinal for leader in later.joined}
+            # Whoever waited for a call that is gone waits for the one that runs in its stead.
+            behind |= {r.ordinal for r in self.runs.values() for n in r.joined if n.ordinal in behind}
+            behind -= {run.ordinal}
             stack += [self.runs[n] for n in behind - reached if not self.runs[n].started]
             reached |= behind
         return any(not self.runs[n].done for n in reached - {run.ordinal})
 
     def teardown(self) -> None:
         """All ends, and the world is as if the calls had run one by one (rules 6, 7 and 19)."""
-        if not self.runs:
+        if not self.runs or sys.exc_info()[0]:
             return
         for run in self.unfinished():
             if run.future.provided is None:

@@ -8,6 +8,7 @@ TABLE
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 
 from hypothesis import settings
@@ -274,6 +275,8 @@ class TrackerMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Let everything end: nothing may be left waiting, and nothing left behind (rule 7)."""
+        if sys.exc_info()[0]:
+            return
         while running := sorted(self.ready | (self.started - self.ended.keys())):
             call = running[-1]
             if call in self.ready:
