@@ -173,7 +173,8 @@ class Scheduler:
         self._failure: ToolFuture | None = None
         self._failure_callbacks: list[Callable[[], None]] = []
         self._batch = 0
-        self._batches: dict[object, list[ToolFuture]] = {}
+        self._message: object = None
+        self._messages: dict[object, tuple[list[ToolCall], int]] = {}
         self._twins: dict[tuple[Lane, str], ToolFuture] = {}
         self._earlier_value: Callable[[int], Any] = _no_value
         self._running: dict[Lane, int] = defaultdict(int)
@@ -210,39 +211,57 @@ class Scheduler:
         with self._lock:
             return self._tracker.waits_for(future.call.ordinal)
 
+    def take_failure(self) -> None:
+        """Note that the error has been raised, so that it is not raised again at each step."""
+        with self._lock:
+            self._failure = None
+
     def failure(self) -> ToolFuture | None:
         """The first future whose error the graph has to raise (rule 16)."""
         return self._failure
 
     # -- events ---------------------------------------------------------------------------------
 
+    def first_ordinal(self, message: object, calls: Sequence[ToolCall], highest: int) -> int:
+        """The ordinal of a message's first call, the same each time the message comes in.
+
+        Args:
+            message: What tells the message from others of this run.
+            calls: Its calls. A message that comes in with other calls counts as another one.
+            highest: The highest ordinal that the thread's messages know of.
+        """
+        with self._lock:
+            known = self._messages.get(message)
+            if known is None or known[0] != calls:
+                known = (list(calls), max(highest, self._last) + 1)
+                self._messages[message] = known
+            return known[1]
+
     def issue(
         self,
-        key: object,
+        message: object,
         calls: Sequence[Call],
         lane: Lane,
         earlier_value: Callable[[int], Any],
     ) -> list[ToolFuture]:
-        """Accept a batch of calls, in the model's order. They start once they are provided for.
+        """Accept calls of one message, in the model's order. They start once provided for.
 
-        Issuing the same batch again gives the same futures and starts nothing twice.
+        Issuing a call again gives the same future and starts nothing twice.
 
         Args:
-            key: What tells the batch from others of this run.
-            calls: The calls, with ordinals greater than all before.
+            message: What tells the message from others of this run.
+            calls: Some or all of its calls, numbered from `first_ordinal`.
             lane: How they are run.
             earlier_value: Gives the value of a future of an earlier run by its ordinal; raises
                 `KeyError` when there is none, and `FailedReference` when it did not resolve.
         """
         with self._lock:
-            if key in self._batches:
-                return self._batches[key]
-            self._withdraw_unprovided()
-            self._batch += 1
+            if message != self._message and any(c.ordinal not in self._futures for c in calls):
+                self._withdraw_unprovided()
+                self._message = message
+                self._batch += 1
             self._earlier_value = earlier_value
-            futures = [self._issue(call, lane) for call in calls]
-            self._batches[key] = futures
-            return futures
+            return [self._futures.get(call.ordinal) or self._issue(call, lane) for call in calls]
 
     def provide(self, future: ToolFuture, invocation: Invocation, context: Context) -> None:
         """Say how a call is run. A call that may start starts now."""

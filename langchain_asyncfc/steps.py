@@ -122,7 +122,7 @@ class Step:
         futures = self._issue(batch, arrivals)
         arrived = [f for (call, _), f in zip(arrivals, futures, strict=True)]
         yield from self._wait(arrivals, arrived)
-        yield from self._raise_failure()
+        yield from self._raise_failure(arrived)
         answers = self._answers(arrivals, arrived)
         # Where a graph sends each call to a task of its own, one of them delivers for all, and
         # one that awaited delivers what it awaited.
@@ -147,20 +147,27 @@ class Step:
     def _issue(
         self, batch: list[ToolCall], arrivals: Sequence[tuple[ToolCall, Invocation]]
     ) -> list[ToolFuture | None]:
-        """Issue the batch; the futures of the arrivals, `None` for control calls."""
+        """Issue the batch; the futures of the arrivals, `None` for control calls.
+
+        Where the arrivals are only a part, the rest is issued with them, so that order does not
+        depend on which task comes first. Calls of tools that this node does not have are only
+        counted: another node answers them.
+        """
         message = self._thread.batch
         known_as = message.id if message is not None and message.id else object()
-        key = (known_as, tuple(call["id"] for call in batch))
-        ordinal = max(self._thread.highest, self._scheduler.last)
+        ordinal = self._scheduler.first_ordinal(known_as, batch, self._thread.highest)
+        here = {id(call) for call, _ in arrivals}
         calls: list[Call] = []
         place: dict[int, int] = {}
         for tool_call in batch:
-            if not is_control(tool_call):
-                ordinal += 1
+            if is_control(tool_call):
+                continue
+            if id(tool_call) in here or tool_call["name"] in self._policy.facts:
                 place[id(tool_call)] = len(calls)
                 facts = self._policy.facts_on(tool_call["name"])
                 calls.append(read_call(ordinal, tool_call, facts, strict=self._policy.strict))
-        futures = self._scheduler.issue(key, calls, self._lane, self._thread.value_of)
+            ordinal += 1
+        futures = self._scheduler.issue(known_as, calls, self._lane, self._thread.value_of)
         found: list[ToolFuture | None] = []
         for tool_call, invocation in arrivals:
             future = futures[place[id(tool_call)]] if id(tool_call) in place else None
@@ -190,7 +197,8 @@ class Step:
             return
         yield Wait([f for f in own if f.call.facts.foreground or f.call.await_result])
         if any(future.call.await_result == "all" for future in own):
-            yield Wait(self._scheduler.live())
+            # Not for calls of this message that another task has yet to bring.
+            yield Wait([f for f in self._scheduler.live() if f.provided is not None])
         for call, _ in arrivals:
             if call["name"] == AWAIT_FUTURE:
                 yield from self._await(call)
@@ -240,7 +248,8 @@ class Step:
 
     def _older_than(self, call: ToolCall) -> list[ToolFuture]:
         highest = self._ordinal_before(call)
-        return [f for f in self._scheduler.live() if f.call.ordinal <= highest]
+        live = self._scheduler.live()
+        return [f for f in live if f.call.ordinal <= highest and f.provided is not None]
 
     def _ordinal_before(self, call: ToolCall) -> int:
         """The highest ordinal issued before a control call."""
@@ -265,11 +274,13 @@ class Step:
 
     # -- answering ------------------------------------------------------------------------------
 
-    def _raise_failure(self) -> Generator[Wait, None, None]:
-        failed = self._scheduler.failure()
-        if failed is None or failed.outcome is None or failed.outcome.error is None:
+    def _raise_failure(self, arrived: Sequence[ToolFuture | None]) -> Generator[Wait, None, None]:
+        """Raise what `ToolNode` would raise: once, and again when the same step is tried again."""
+        failures = (f for f in (self._scheduler.failure(), *arrived) if f is not None and f.outcome)
+        error = next((f.outcome.error for f in failures if f.outcome and f.outcome.error), None)
+        if error is None:
             return
-        error = failed.outcome.error
+        self._scheduler.take_failure()
         if not isinstance(error, GraphBubbleUp):
             siblings = self._scheduler.live()
             self._scheduler.cancel(siblings)
@@ -382,7 +393,7 @@ class Step:
         futures = [f for o in ordinals if (f := self._scheduler.get(o)) is not None]
         if self._policy.on_final != "detach":
             yield Wait(futures)
-        yield from self._raise_failure()
+        yield from self._raise_failure([])
         if self._may_end(ordinals):
             return self._deliver([])
         call = _await_call()

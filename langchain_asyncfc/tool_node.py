@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as create_tool
 from langgraph.graph.message import push_message
@@ -219,6 +220,7 @@ class AsyncFCToolNode(ToolNode):
 
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the last message's tool calls, or wait at the end of a turn."""
+        config = ensure_config() if config is None else config
         kept = _Kept(await super().ainvoke(input, config, **kwargs))
         run, scheduler = self._scheduler(config, is_async=True)
         step = self._step(input, config, kept, scheduler, in_run=run is not None)
@@ -231,6 +233,7 @@ class AsyncFCToolNode(ToolNode):
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the last message's tool calls, or wait at the end of a turn."""
+        config = ensure_config() if config is None else config
         kept = _Kept(super().invoke(input, config, **kwargs))
         run, scheduler = self._scheduler(config, is_async=False)
         step = self._step(input, config, kept, scheduler, in_run=run is not None)

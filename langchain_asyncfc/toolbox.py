@@ -124,9 +124,9 @@ def _check_templates(tool: BaseTool, declared: Effects) -> None:
     named = declared.arguments()
     if not named:
         return
-    known = set(tool.args)
+    known = _argument_names(tool)
     for argument, path in named.items():
-        if argument not in known:
+        if known is not None and argument not in known:
             msg = (
                 f"Effects of tool {tool.name!r}: path {path!r} names the argument {argument!r}, "
                 f"but its arguments are {sorted(known)}."
@@ -174,4 +174,14 @@ def _is_injected(tool: BaseTool) -> bool:
     }
     if isinstance(tool.args_schema, dict):
         return False
-    return not (taken | set(fields)) <= set(tool.args) | {"config", "run_manager", "callbacks"}
+    visible = _argument_names(tool)
+    of_langchain = {"config", "run_manager", "callbacks"}
+    return visible is None or not (taken | set(fields)) <= visible | of_langchain
+
+
+def _argument_names(tool: BaseTool) -> set[str] | None:
+    """The names of the model's arguments; `None` where they have no JSON schema."""
+    try:
+        return set(tool.args)
+    except Exception:  # noqa: BLE001 - pydantic versions differ in what they raise
+        return None

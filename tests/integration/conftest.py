@@ -9,8 +9,10 @@ the rules of the providers.
 from __future__ import annotations
 
 import asyncio
+import gc
+import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -222,7 +224,7 @@ def _script(replies: Sequence[Reply], **options: Any) -> ScriptedChatModel:
         assert reply is not None, f"the model was called once more, with {messages}"
         return reply(messages) if callable(reply) else reply
 
-    return ScriptedChatModel(policy=policy, check_history=True, **options)
+    return ScriptedChatModel(policy=policy, **{"check_history": True, **options})
 
 
 def _make_agent(
@@ -327,3 +329,20 @@ def ask() -> Ask:
 def no_tasks() -> Callable[[], None]:
     """Asserts that the running loop has no task but the current one."""
     return assert_no_tasks
+
+
+@pytest.fixture(autouse=True)
+def quiet_loop(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing that a test of a rule does makes asyncio complain, in its log or to the loop."""
+    if not request.node.path.name.startswith("test_rules_"):
+        yield
+        return
+    records: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: records.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("asyncio")
+    logger.addHandler(handler)
+    yield
+    gc.collect()
+    logger.removeHandler(handler)
+    assert not records, records

@@ -27,7 +27,7 @@ PURE = Effects()
 THREAD = {"configurable": {"thread_id": "t"}}
 
 
-class Broken(Exception):  # noqa: N818 - a tool's own error
+class Broken(Exception):
     """Raised by tools."""
 
 

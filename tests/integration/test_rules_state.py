@@ -54,6 +54,12 @@ class PydanticState(BaseModel):
     note: str = ""
 
 
+class Point(BaseModel):
+    """A data object."""
+
+    x: int
+
+
 @dataclasses.dataclass
 class DataclassState:
     """The same as a dataclass."""
@@ -521,7 +527,7 @@ async def test_rule_24_foreground_beside_futures(
     """A foreground call is answered in its step while others of its message become futures."""
     agent = make_agent(
         [wait, workshop.tool("front", does=Effects(foreground=True))],
-        [ask(call("wait", seconds=5), call("front"), call("front", x="future_1.x")), "early", "d"],
+        [ask(call("wait", seconds=5), call("front"), call("front", x="future_1.x")), "e", "d"],
     )
     messages = await agent.arun()
     seen = agent.seen(1)
@@ -1359,7 +1365,6 @@ async def test_rule_16_an_error_that_the_graph_handles(
             message = ToolMessage("handled here", name="bad", tool_call_id=made["id"])
             return {"messages": [message]}
 
-    tools.__annotations__["config"] = Any
     from langchain_core.runnables import RunnableConfig
 
     tools.__annotations__["config"] = RunnableConfig
@@ -1543,3 +1548,244 @@ async def test_rule_25_writer_of_a_detached_call(
     final = await agent.graph.ainvoke(go(), THREAD)
     assert texts(final["messages"]) == ["talked"]
     no_tasks()
+
+
+@in_virtual_time
+async def test_rule_26_stream_mode_messages_of_single_calls(
+    ask: Ask, script: Any, delivery: str
+) -> None:
+    """The delivered value is shown too where a graph sends each call to a task of its own."""
+    node = AsyncFCToolNode([wait], delivery=delivery)
+    model = script(
+        ask(call("wait", seconds=2)),
+        ask(call("wait", seconds=5, await_result=True), call("wait", seconds=1)),
+        "early",
+        "done",
+    )
+
+    async def think(state: Any) -> Any:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    def route(state: Any) -> Any:
+        context = "tool_call_with_context"
+        return [
+            Send("tools", {"__type": context, "tool_call": one, "state": state})
+            for one in state["messages"][-1].tool_calls
+        ] or tools_condition(state)
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("agent", think)
+    builder.add_node("tools", node)
+    builder.add_edge(START, "agent")
+    builder.add_conditional_edges("agent", route, ["tools", END])
+    builder.add_edge("tools", "agent")
+    seen = [
+        message.text
+        async for message, _ in builder.compile().astream(go(), stream_mode="messages")
+        if isinstance(message, ToolMessage)
+    ]
+    for seconds in (2.0, 5.0, 1.0):
+        assert sum(f"waited {seconds}" in text for text in seen) == 1, seen
+
+
+def test_rule_23_state_that_is_a_list(
+    mode: Mode, workshop: Workshop, gate: Gate, ask: Ask, script: Any, delivery: str
+) -> None:
+    """A graph whose whole state is the list of messages works as well."""
+
+    def second(messages: list[Any]) -> Any:
+        gate.open()
+        return "early"
+
+    model = script(ask(call("slow")), second, "done")
+    builder = StateGraph(Annotated[list[AnyMessage], add_messages])
+    builder.add_node("agent", lambda messages: [model.invoke(messages)])
+    builder.add_node("tools", AsyncFCToolNode([workshop.tool("slow", gate)], delivery=delivery))
+    builder.add_edge(START, "agent")
+    builder.add_conditional_edges("agent", tools_condition)
+    builder.add_edge("tools", "agent")
+    messages = mode.run(builder.compile(), [HumanMessage("go")])
+    assert messages[-1].text == "done"
+    assert "slow()" in "\n".join(m.text for m in messages if isinstance(m, ToolMessage))
+    assert_valid_history(messages)
+
+
+@pytest.mark.parametrize("fast", ["command", "blocks", "error"])
+@in_virtual_time
+async def test_rule_11_riders_on_any_answer(make_agent: MakeAgent, ask: Ask, fast: str) -> None:
+    """Outcomes ride on commands, blocks and errors, after their own content."""
+
+    @effects()
+    @tool("quick")
+    async def command(tool_call_id: Annotated[str, InjectedToolCallId]) -> Any:
+        """Update the state."""
+        message = ToolMessage("own", tool_call_id=tool_call_id)
+        return Command(update={"messages": [message], "notes": ["noted"]})
+
+    @effects()
+    @tool("quick")
+    async def blocks() -> Any:
+        """Give blocks."""
+        return [{"type": "text", "text": "own"}]
+
+    @effects()
+    @tool("quick")
+    async def error() -> Any:
+        """Fail."""
+        raise ValueError("own")
+
+    quick = {"command": command, "blocks": blocks, "error": error}[fast]
+    agent = make_agent(
+        [wait, quick],
+        [ask(call("wait", seconds=1)), ask(call("quick")), "done"],
+        model={"ttft": 3.0},
+        schema=State,
+        delivery="append",
+        handle_tool_errors=True,
+    )
+    final = await agent.graph.ainvoke(go())
+    assert_valid_history(final["messages"])
+    carrier = answers(final["messages"])[-1]
+    assert carrier.name == "quick"
+    assert carrier.text.index("own") < carrier.text.index("[future_1]")
+    assert carrier.text.endswith("waited 1.0")
+    assert final.get("notes", []) == (["noted"] if fast == "command" else [])
+
+
+@in_virtual_time
+async def test_rule_25_list_of_messages_and_commands(
+    make_agent: MakeAgent, ask: Ask, delivery: str
+) -> None:
+    """A tool that returns a message and commands in a list has all of them applied late."""
+
+    @effects()
+    @tool
+    async def both(tool_call_id: Annotated[str, InjectedToolCallId]) -> Any:
+        """Answer and update."""
+        await asyncio.sleep(2)
+        return [
+            ToolMessage("answered", tool_call_id=tool_call_id),
+            Command(update={"notes": ["one"]}),
+            Command(update={"notes": ["two"]}),
+        ]
+
+    agent = make_agent([both], [ask(call("both")), "early", "done"], schema=State, delivery=delivery)
+    final = await agent.graph.ainvoke(go())
+    assert_valid_history(final["messages"])
+    assert sorted(final["notes"]) == ["one", "two"]
+    text = "\n".join(m.text for m in final["messages"] if isinstance(m, ToolMessage))
+    assert text.count("answered") == 1
+
+
+@in_virtual_time
+async def test_rule_25_goto_send_late(ask: Ask, script: Any) -> None:
+    """A late `Command` may send to other nodes."""
+    sent: list[Any] = []
+
+    @effects()
+    @tool
+    async def fan(tool_call_id: Annotated[str, InjectedToolCallId]) -> Any:
+        """Send to workers."""
+        await asyncio.sleep(2)
+        message = ToolMessage("sent", tool_call_id=tool_call_id)
+        targets = [Send("worker", {"n": n}) for n in range(3)]
+        return Command(goto=targets, update={"messages": [message]})
+
+    def worker(state: Any) -> Any:
+        sent.append(state["n"])
+        return {}
+
+    model = script(ask(call("fan")), "early", "done")
+
+    async def think(state: Any) -> Any:
+        return {"messages": [await model.ainvoke(state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("agent", think)
+    builder.add_node("tools", AsyncFCToolNode([fan]))
+    builder.add_node("worker", worker)
+    builder.add_edge(START, "agent")
+    builder.add_conditional_edges("agent", tools_condition)
+    builder.add_edge("tools", "agent")
+    final = await builder.compile().ainvoke(go())
+    assert sorted(sent) == [0, 1, 2]
+    assert texts(final["messages"]) == ["sent"]
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@in_virtual_time
+async def test_rule_13_detach_in_a_subgraph(
+    make_agent: MakeAgent, ask: Ask, no_tasks: Any, kept: bool
+) -> None:
+    """A subgraph's detached future is delivered in the next run of its thread."""
+    inner = make_agent(
+        [wait],
+        [ask(call("wait", seconds=5)), "bye", "hello", "done"],
+        on_final="detach",
+        checkpointer=kept or None,
+    )
+    builder = StateGraph(MessagesState)
+    builder.add_node("inner", inner.graph)
+    builder.add_edge(START, "inner")
+    graph = builder.compile(checkpointer=InMemorySaver())
+    await graph.ainvoke(go(), THREAD)
+    await asyncio.sleep(10)
+    final = await graph.ainvoke(go(), THREAD)
+    assert "waited 5.0" in texts(final["messages"])
+    assert_valid_history(final["messages"])
+    no_tasks()
+
+
+def test_rule_10_call_ids_that_repeat(
+    mode: Mode, workshop: Workshop, make_agent: MakeAgent, gate: Gate, ask: Ask, delivery: str
+) -> None:
+    """Servers that number their calls anew in each message get each answer once."""
+
+    def third(messages: list[Any]) -> Any:
+        gate.open()
+        return ask(call("await_future", _id="0"))
+
+    agent = make_agent(
+        [workshop.tool("slow", gate, does=PURE)],
+        [
+            ask(call("slow", _id="0", x=1), call("slow", _id="1", x=2)),
+            ask(call("slow", _id="0", x=3)),
+            third,
+            "done",
+        ],
+        delivery=delivery,
+        model={"check_history": False},  # Anthropic rejects such ids, with any tool node
+    )
+    final = mode.run(agent.graph, go())
+    assert_valid_history(final["messages"], "openai")
+    if delivery == "in_place":
+        assert texts(final["messages"]) == ["slow(1)", "slow(2)", "slow(3)"]
+    else:
+        everything = "\n".join(m.text for m in final["messages"] if isinstance(m, ToolMessage))
+        assert [everything.count(f"[future_{n}] slow({n})") for n in (1, 2, 3)] == [1, 1, 1]
+
+
+def test_rule_2_value_of_an_earlier_run_that_is_no_json(
+    mode: Mode, make_agent: MakeAgent, workshop: Workshop, gate: Gate, ask: Ask
+) -> None:
+    """What a checkpoint cannot keep exactly is never guessed: the value itself, or an error."""
+
+    def second(messages: list[Any]) -> Any:
+        gate.open()
+        return ask(call("await_future"))
+
+    agent = make_agent(
+        [workshop.tool("make", gate, result=lambda _: Point(x=1)), workshop.tool("use")],
+        [
+            ask(call("make")),
+            second,
+            "one",
+            ask(call("use", x="future_1.x", await_result=True)),
+            "two",
+        ],
+        checkpointer=InMemorySaver(),
+    )
+    agent.run(mode, config=THREAD)
+    answer = answers(agent.run(mode, config=THREAD))[-1]
+    assert workshop.inputs[-1] == ("use", 1) or "future_1" in answer.text
+    assert (answer.status == "error") == (workshop.inputs[-1][0] != "use")

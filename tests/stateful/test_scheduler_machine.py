@@ -306,7 +306,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         ):
             return
         between = [self.runs[n] for n in range(other.ordinal + 1, run.ordinal)]
-        assert any(not b.declared or conflict(b, run, widest=True) for b in between), (
+        before = [self.runs[n] for n in range(1, other.ordinal)]
+        assert any(not b.declared or conflict(b, run, widest=True) for b in between) or any(
+            must_wait(run, b) and not must_wait(other, b) for b in before
+        ), (
             f"future_{run.ordinal} repeats future_{other.ordinal}"
         )
 
