@@ -13,29 +13,28 @@ import heapq
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import ToolCall
 
+from langchain_asyncfc.arguments import Values
 from langchain_asyncfc.calls import Call
-from langchain_asyncfc.effects import Access, access_of, covers
+from langchain_asyncfc.effects import Access, covers
 from langchain_asyncfc.errors import (
     FailedReference,
     ReferenceProblem,
     ToolCancelled,
     ToolTimeout,
     UnfitValue,
-    UnknownReference,
 )
 from langchain_asyncfc.executors import Executor, Home, Job
-from langchain_asyncfc.futures import FutureState, Outcome, check_transition, future_id
+from langchain_asyncfc.futures import FutureState, Outcome
+from langchain_asyncfc.handles import Lane, ToolFuture
 from langchain_asyncfc.invocations import Invocation
-from langchain_asyncfc.parameters import check_value, takes_only_text
 from langchain_asyncfc.recording import Recording, readdressed
-from langchain_asyncfc.references import Reference, lookup, substitute
 from langchain_asyncfc.tracker import DependencyTracker, Steps
 
 __all__ = ["Lane", "Scheduler", "ToolFuture"]
@@ -44,111 +43,6 @@ _logger = logging.getLogger(__name__)
 
 _WAITING, _RUNNING = FutureState.WAITING, FutureState.RUNNING
 _FAILED, _CANCELLED = FutureState.FAILED, FutureState.CANCELLED
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Lane:
-    """How the calls of one node are run.
-
-    Attributes:
-        executor: Where they run; `None` for the scheduler's own.
-        limit: How many of them may run at once; `None` for no limit.
-    """
-
-    executor: Executor | None = None
-    limit: int | None = None
-
-
-class ToolFuture:
-    """The runtime's handle on one issued call. Only its scheduler changes it."""
-
-    __slots__ = (
-        "access",
-        "call",
-        "call_off_timeout",
-        "callbacks",
-        "claimed_by",
-        "finished_at",
-        "issued_at",
-        "lane",
-        "leader",
-        "misfit",
-        "outcome",
-        "provided",
-        "ready",
-        "recording",
-        "sharers",
-        "state",
-        "stop",
-        "twin_key",
-    )
-
-    def __init__(self, call: Call, lane: Lane, recording: Recording, issued_at: float) -> None:
-        self.call = call
-        self.lane = lane
-        self.state = FutureState.WAITING
-        self.outcome: Outcome | None = None
-        self.access: Access | None = None
-        self.provided: tuple[Invocation, Context] | None = None
-        self.ready = False
-        self.leader: ToolFuture | None = None
-        self.misfit: ReferenceProblem | None = None
-        self.sharers: list[ToolFuture] = []
-        self.recording = recording
-        self.claimed_by: object = None
-        self.twin_key: tuple[Lane, str] | None = None
-        self.issued_at = issued_at
-        self.finished_at: float | None = None
-        self.callbacks: list[Callable[[], None]] = []
-        self.stop: Callable[[], None] | None = None
-        self.call_off_timeout: Callable[[], None] | None = None
-
-    @property
-    def id(self) -> str:
-        """The future's id."""
-        return self.call.future
-
-    @property
-    def is_queued(self) -> bool:
-        """Whether it was started and its turn has not come: on the loop, or for a thread."""
-        if self.state is not FutureState.RUNNING:
-            return False
-        return self.recording.began is None or self.recording.in_queue
-
-    @property
-    def seconds(self) -> float | None:
-        """How long its call ran, once it has."""
-        began = self.recording.began
-        if began is None or self.finished_at is None:
-            return None
-        return self.finished_at - began
-
-    @property
-    def done(self) -> bool:
-        """Whether it has its outcome."""
-        return self.outcome is not None
-
-    def move(self, state: FutureState) -> None:
-        """Go on to another state.
-
-        Raises:
-            InvalidTransition: When the table has no such step.
-        """
-        check_transition(self.state, state)
-        self.state = state
-
-    def claim(self, claimant: object) -> bool:
-        """Take the outcome for delivery; `False` when the same claimant has taken it already.
-
-        Tasks of one step see the same messages, so messages cannot tell them who delivers.
-        """
-        if claimant is not None and self.claimed_by == claimant:
-            return False
-        self.claimed_by = claimant
-        return True
-
-    def __repr__(self) -> str:
-        return f"<ToolFuture {self.id} {self.call.name} {self.state}>"
 
 
 class Scheduler:
@@ -176,7 +70,7 @@ class Scheduler:
         self._message: object = None
         self._messages: dict[object, tuple[list[ToolCall], int]] = {}
         self._twins: dict[tuple[Lane, str], ToolFuture] = {}
-        self._earlier_value: Callable[[int], Any] = _no_value
+        self._values = Values(self._futures)
         self._running: dict[Lane, int] = defaultdict(int)
         self._queues: dict[Lane, list[tuple[int, ToolFuture]]] = defaultdict(list)
         self.closed = False
@@ -260,7 +154,7 @@ class Scheduler:
                 self._withdraw_unprovided()
                 self._message = message
                 self._batch += 1
-            self._earlier_value = earlier_value
+            self._values.earlier = earlier_value
             return [self._futures.get(call.ordinal) or self._issue(call, lane) for call in calls]
 
     def provide(self, future: ToolFuture, invocation: Invocation, context: Context) -> None:
@@ -334,7 +228,7 @@ class Scheduler:
         self._futures[call.ordinal] = future
         self._live[call.ordinal] = future
         self._last = max(self._last, call.ordinal)
-        future.access = self._access(call)
+        future.access = self._values.access(call)
         twin = self._twin(future)
         if twin is not None:
             # It waits for the other's value; nothing of its own runs.
@@ -349,7 +243,7 @@ class Scheduler:
                 )
             )
             return future
-        problem = call.problem or self._earlier_failure(call)
+        problem = call.problem or self._values.earlier_failure(call)
         steps = self._tracker.issue(
             call.ordinal,
             batch=self._batch,
@@ -362,18 +256,6 @@ class Scheduler:
         else:
             self._apply(steps)
         return future
-
-    def _earlier_failure(self, call: Call) -> FailedReference | None:
-        """A future of an earlier run that the call refers to and that did not resolve."""
-        for reference in call.references:
-            if reference.ordinal not in self._futures:
-                try:
-                    self._earlier_value(reference.ordinal)
-                except FailedReference as failure:
-                    return failure
-                except KeyError:
-                    continue
-        return None
 
     def _twin(self, future: ToolFuture) -> ToolFuture | None:
         """An unfinished identical call that this one may join (rule 15)."""
@@ -416,63 +298,6 @@ class Scheduler:
             if not future.done:
                 self._cancel(future)
             self._undelivered.pop(future.call.ordinal, None)
-
-    # -- arguments ------------------------------------------------------------------------------
-
-    def _access(self, call: Call) -> Access | None:
-        """What a call reads and writes, as far as its arguments are known now."""
-        sites = [site for site in call.sites if site.references]
-        open_sites = [site for site in sites if not all(map(self._is_known, site.references))]
-        unknown = {str(site.location[0]) for site in open_sites}
-        args = call.args
-        try:
-            known = [site for site in call.sites if str(site.location[0]) not in unknown]
-            args = substitute(call.args, known, self._value)
-        except ReferenceProblem:  # the call will fail when it is to start
-            unknown = {str(site.location[0]) for site in sites}
-        return access_of(call.facts.effects, args, frozenset(unknown))
-
-    def _is_known(self, reference: Reference) -> bool:
-        future = self._futures.get(reference.ordinal)
-        return future is None or future.done
-
-    def _value(self, reference: Reference) -> Any:
-        future = self._futures.get(reference.ordinal)
-        if future is not None:
-            outcome = future.outcome
-            assert outcome is not None  # noqa: S101 - the tracker waits for references
-            return lookup(outcome.value, reference)
-        try:
-            return lookup(self._earlier_value(reference.ordinal), reference)
-        except KeyError:
-            msg = (
-                f"'{reference}' cannot be used: no value of {future_id(reference.ordinal)} is kept "
-                "from an earlier run. Write the value itself."
-            )
-            raise UnknownReference(msg) from None
-
-    def _final_args(self, call: Call) -> Mapping[str, Any]:
-        """The arguments with which a call runs.
-
-        Raises:
-            ReferenceProblem: When a value is not there or does not fit.
-        """
-        tool = call.facts.tool
-        if not call.sites:
-            return call.args
-        if tool is None:
-            return substitute(call.args, call.sites, self._value)
-        args = substitute(
-            call.args, call.sites, self._value, functools.partial(takes_only_text, tool)
-        )
-        for site in call.sites:
-            value: Any = args
-            for step in site.location:
-                value = value[step]
-            if site.references and (misfit := check_value(tool, site.location, value)):
-                msg = f"{', '.join(map(str, site.references))} does not fit: {misfit}"
-                raise UnfitValue(msg)
-        return args
 
     # -- starting -------------------------------------------------------------------------------
 
@@ -530,7 +355,7 @@ class Scheduler:
         try:
             if future.misfit is not None:
                 raise future.misfit
-            args = self._final_args(call)
+            args = self._values.final(call)
         except ReferenceProblem as problem:
             self._end(future, _problem(problem))
             return
@@ -622,7 +447,7 @@ class Scheduler:
         """
         if future.state is not _WAITING or future.access is None or future.access.exact:
             return []
-        access = self._access(future.call)
+        access = self._values.access(future.call)
         if access is None:
             return []
         if not covers(future.access, access):
@@ -666,7 +491,3 @@ def _problem(problem: ReferenceProblem) -> Outcome:
     """The outcome of a call that cannot run."""
     state = FutureState.SKIPPED if isinstance(problem, FailedReference) else _FAILED
     return Outcome(state, note=str(problem))
-
-
-def _no_value(ordinal: int) -> Any:
-    raise KeyError(ordinal)

@@ -223,26 +223,28 @@ class AsyncFCToolNode(ToolNode):
         config = ensure_config() if config is None else config
         kept = _Kept(await super().ainvoke(input, config, **kwargs))
         run, scheduler = self._scheduler(config, is_async=True)
-        step = self._step(input, config, kept, scheduler, in_run=run is not None)
+        messages = self._messages(input, kept)
+        step = self._step(messages, config, kept, scheduler, in_run=run is not None)
         try:
             answers = await drive_async(scheduler, step)
         finally:
             if run is None:
                 await GraphRun(scheduler, is_async=True).aend(None)
-        return self._output(answers, input, kept, in_run=run is not None)
+        return self._output(answers, messages, kept, in_run=run is not None)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the last message's tool calls, or wait at the end of a turn."""
         config = ensure_config() if config is None else config
         kept = _Kept(super().invoke(input, config, **kwargs))
         run, scheduler = self._scheduler(config, is_async=False)
-        step = self._step(input, config, kept, scheduler, in_run=run is not None)
+        messages = self._messages(input, kept)
+        step = self._step(messages, config, kept, scheduler, in_run=run is not None)
         try:
             answers = drive(scheduler, step)
         finally:
             if run is None:
                 GraphRun(scheduler, is_async=False).end(None)
-        return self._output(answers, input, kept, in_run=run is not None)
+        return self._output(answers, messages, kept, in_run=run is not None)
 
     def _scheduler(
         self, config: RunnableConfig | None, *, is_async: bool
@@ -263,17 +265,20 @@ class AsyncFCToolNode(ToolNode):
             return run, run.scheduler
         return None, new_scheduler(uuid4().hex, is_async=is_async)
 
+    def _messages(self, input: Any, kept: _Kept) -> list[Any]:
+        """The thread's messages: those of the state that `ToolNode` found for the calls."""
+        return _messages(kept.requests[0][0].state if kept.requests else input, self._key)
+
     def _step(
         self,
-        input: Any,
+        messages: list[Any],
         config: RunnableConfig | None,
         kept: _Kept,
         scheduler: Scheduler,
         *,
         in_run: bool,
     ) -> Generator[Wait, None, list[Answer]]:
-        state = kept.requests[0][0].state if kept.requests else input
-        thread = read_thread(_messages(state, self._key))
+        thread = read_thread(messages)
         lane = self._lane((config or {}).get("max_concurrency"))
         step = Step(self._policy, lane, scheduler, thread, in_run=in_run)
         if not kept.requests:
@@ -297,9 +302,11 @@ class AsyncFCToolNode(ToolNode):
             self._lanes[limit] = Lane(self._executor, limit)
         return self._lanes[limit]
 
-    def _output(self, answers: list[Answer], input: Any, kept: _Kept, *, in_run: bool) -> Any:
+    def _output(
+        self, answers: list[Answer], messages: list[Any], kept: _Kept, *, in_run: bool
+    ) -> Any:
         if in_run:
-            _stream_again(answers, _messages(input, self._key))
+            _stream_again(answers, messages)
         return output_form(answers, self._key, as_list=kept.as_list)
 
 

@@ -812,3 +812,112 @@ def test_rule_19_no_task_is_left_for_asyncio_run(
     run_virtual(main())
     assert log == ["start", "end"]
     assert [record.getMessage() for record in caplog.records] == []
+
+
+@in_virtual_time
+async def test_rule_19_cancelled_twice(
+    make_agent: MakeAgent, ask: Ask, no_tasks: Callable[[], None]
+) -> None:
+    """A second cancellation, while calls are cleaning up, leaves nothing either."""
+    log: list[str] = []
+    agent = make_agent(
+        [endless(log)], [ask(call("forever"), call("forever", x=1)), ask(call("await_future"))]
+    )
+    task = asyncio.create_task(agent.graph.ainvoke(go()))
+    await asyncio.sleep(5)
+    task.cancel()
+    await asyncio.sleep(0.5)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    no_tasks()
+    assert log == ["start", "start", "end", "end"]
+
+
+def test_rule_19_dropped_sync_stream(
+    make_agent: MakeAgent, workshop: Workshop, make_gate: type[Gate], ask: Ask
+) -> None:
+    """A `stream` that nobody reads any more starts nothing that still waits."""
+    gates = [make_gate(), make_gate()]
+    agent = make_agent(
+        [workshop.tool("a", gates[0]), workshop.tool("b", gates[1])],
+        [ask(call("a"), call("b", x="future_1")), "never"],
+    )
+    for chunk in agent.graph.stream(go(), stream_mode="updates"):
+        if "tools" in chunk:
+            break
+    gc.collect()
+    gates[0].open()
+    gates[1].open()
+    from langchain_asyncfc.executors import worker_pool
+
+    worker_pool().submit(int).result(timeout=20)
+    assert workshop.started() == ["a"]
+
+
+@in_virtual_time
+async def test_rule_16_error_of_a_detached_call(
+    make_agent: MakeAgent, ask: Ask, no_tasks: Callable[[], None]
+) -> None:
+    """An unhandled error of a detached call is raised in the next run, and in no other."""
+
+    @effects()
+    @tool
+    async def bad(x: int = 0) -> str:
+        """Fail later."""
+        await asyncio.sleep(5)
+        raise Broken("later")
+
+    agent = make_agent(
+        [bad],
+        [ask(call("bad")), "bye", "hello", "hello", "done"],
+        on_final="detach",
+        handle_tool_errors=False,
+        checkpointer=InMemorySaver(),
+    )
+    await agent.graph.ainvoke(go(), THREAD)
+    await asyncio.sleep(10)
+    with pytest.raises(Broken, match="later"):
+        await agent.graph.ainvoke(go(), THREAD)
+    final = await agent.graph.ainvoke(None, THREAD)
+    assert final["messages"][-1].text == "hello"
+    assert answers(final["messages"])[0].status == "error"
+    no_tasks()
+
+
+@pytest.mark.parametrize("how", ["events", "messages", "custom", "updates", "values", "debug"])
+@in_virtual_time
+async def test_rule_19_detached_call_after_its_stream(
+    make_agent: MakeAgent,
+    ask: Ask,
+    no_tasks: Callable[[], None],
+    caplog: pytest.LogCaptureFixture,
+    how: Any,
+) -> None:
+    """A detached call that ends after the stream of its run complains nowhere."""
+
+    @effects()
+    @tool
+    async def late(x: int = 0) -> str:
+        """End late."""
+        await asyncio.sleep(5)
+        return "late"
+
+    agent = make_agent(
+        [late],
+        [ask(call("late")), "bye", "hello", "done"],
+        on_final="detach",
+        checkpointer=InMemorySaver(),
+    )
+    if how == "events":
+        async for _ in agent.graph.astream_events(go(), THREAD, version="v2"):
+            pass
+    else:
+        async for _ in agent.graph.astream(go(), THREAD, stream_mode=how):
+            pass
+    assert now() < 1
+    await asyncio.sleep(10)
+    final = await agent.graph.ainvoke(go(), THREAD)
+    assert answers(final["messages"])[0].text == "late"
+    no_tasks()
+    assert [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"] == []

@@ -1,0 +1,122 @@
+"""ToolFuture: the runtime's handle on one issued call, with all that it knows of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from dataclasses import dataclass
+
+from langchain_asyncfc.calls import Call
+from langchain_asyncfc.effects import Access
+from langchain_asyncfc.errors import ReferenceProblem
+from langchain_asyncfc.executors import Executor
+from langchain_asyncfc.futures import FutureState, Outcome, check_transition
+from langchain_asyncfc.invocations import Invocation
+from langchain_asyncfc.recording import Recording
+
+__all__ = ["Lane", "ToolFuture"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lane:
+    """How the calls of one node are run.
+
+    Attributes:
+        executor: Where they run; `None` for the scheduler's own.
+        limit: How many of them may run at once; `None` for no limit.
+    """
+
+    executor: Executor | None = None
+    limit: int | None = None
+
+
+class ToolFuture:
+    """The runtime's handle on one issued call. Only its scheduler changes it."""
+
+    __slots__ = (
+        "access",
+        "call",
+        "call_off_timeout",
+        "callbacks",
+        "claimed_by",
+        "finished_at",
+        "issued_at",
+        "lane",
+        "leader",
+        "misfit",
+        "outcome",
+        "provided",
+        "ready",
+        "recording",
+        "sharers",
+        "state",
+        "stop",
+        "twin_key",
+    )
+
+    def __init__(self, call: Call, lane: Lane, recording: Recording, issued_at: float) -> None:
+        self.call = call
+        self.lane = lane
+        self.state = FutureState.WAITING
+        self.outcome: Outcome | None = None
+        self.access: Access | None = None
+        self.provided: tuple[Invocation, Context] | None = None
+        self.ready = False
+        self.leader: ToolFuture | None = None
+        self.misfit: ReferenceProblem | None = None
+        self.sharers: list[ToolFuture] = []
+        self.recording = recording
+        self.claimed_by: object = None
+        self.twin_key: tuple[Lane, str] | None = None
+        self.issued_at = issued_at
+        self.finished_at: float | None = None
+        self.callbacks: list[Callable[[], None]] = []
+        self.stop: Callable[[], None] | None = None
+        self.call_off_timeout: Callable[[], None] | None = None
+
+    @property
+    def id(self) -> str:
+        """The future's id."""
+        return self.call.future
+
+    @property
+    def is_queued(self) -> bool:
+        """Whether it was started and its turn has not come: on the loop, or for a thread."""
+        if self.state is not FutureState.RUNNING:
+            return False
+        return self.recording.began is None or self.recording.in_queue
+
+    @property
+    def seconds(self) -> float | None:
+        """How long its call ran, once it has."""
+        began = self.recording.began
+        if began is None or self.finished_at is None:
+            return None
+        return self.finished_at - began
+
+    @property
+    def done(self) -> bool:
+        """Whether it has its outcome."""
+        return self.outcome is not None
+
+    def move(self, state: FutureState) -> None:
+        """Go on to another state.
+
+        Raises:
+            InvalidTransition: When the table has no such step.
+        """
+        check_transition(self.state, state)
+        self.state = state
+
+    def claim(self, claimant: object) -> bool:
+        """Take the outcome for delivery; `False` when the same claimant has taken it already.
+
+        Tasks of one step see the same messages, so messages cannot tell them who delivers.
+        """
+        if claimant is not None and self.claimed_by == claimant:
+            return False
+        self.claimed_by = claimant
+        return True
+
+    def __repr__(self) -> str:
+        return f"<ToolFuture {self.id} {self.call.name} {self.state}>"
