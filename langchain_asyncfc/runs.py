@@ -71,8 +71,8 @@ class GraphRun:
         live = self.scheduler.live()
         if live and error is None and self.warns:
             _logger.warning(
-                "A run ended while %s ran; they are cancelled. Route with "
-                "langchain_asyncfc.tools_condition, so that the end of a turn waits for them.",
+                "A run stopped while %s ran; they are cancelled. If this was the end of a turn, "
+                "route with langchain_asyncfc.tools_condition, which waits for them.",
                 ", ".join(future.id for future in live),
             )
         return not live
@@ -262,6 +262,7 @@ class DetachedRuns:
         Returns:
             Whether they are kept.
         """
+        scheduler.forget_interrupted()
         with self._lock:
             self._drop_finished()
             if error is not None or not (scheduler.live() or scheduler.undelivered()):

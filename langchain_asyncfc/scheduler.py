@@ -184,6 +184,18 @@ class Scheduler:
             self._undelivered.pop(future.call.ordinal, None)
             self._tracker.seen(future.call.ordinal)
 
+    def forget_interrupted(self) -> None:
+        """Forget calls that ended with something to be raised, so that a resumed run starts them.
+
+        An interrupt stops its run, and is answered by running the call again in the next one.
+        """
+        with self._lock:
+            self._failure = None
+            for future in list(self._futures.values()):
+                if future.outcome is not None and future.outcome.error is not None:
+                    del self._futures[future.call.ordinal]
+                    self._undelivered.pop(future.call.ordinal, None)
+
     def when_done(self, future: ToolFuture, callback: Callable[[], None]) -> bool:
         """Have a function called when a future ends, in the thread in which it ends.
 
@@ -481,6 +493,10 @@ class Scheduler:
             future.recording.stop = reason
             if future.stop is not None:
                 future.stop()
+            if future.done:
+                _logger.info(
+                    "%s A sync tool cannot be stopped; what it returns is dropped.", reason
+                )
 
 
 def _latest_waiting_first(future: ToolFuture) -> tuple[bool, int]:

@@ -281,6 +281,9 @@ class Step:
         if error is None:
             return
         self._scheduler.take_failure()
+        for future in arrived:
+            if future is not None:
+                self._scheduler.mark_delivered(future)  # whoever catches the error answers
         if not isinstance(error, GraphBubbleUp):
             siblings = self._scheduler.live()
             self._scheduler.cancel(siblings)

@@ -174,6 +174,8 @@ class DependencyTracker:
         if batch != self._batch:
             self._next_batch(batch)
         steps = Steps()
+        self._ends.pop(call, None)  # a call that an interrupt ended is issued again
+        self._unseen_failures.pop(call, None)
         node = _Node(call, batch, access, fence)
         node.references = frozenset(references)
         cause = self._cause_to_skip(node)

@@ -40,6 +40,9 @@ _IDLE_SECONDS: Final = 10.0
 _in_worker: ContextVar[bool] = ContextVar("asyncfc_in_worker", default=False)
 
 
+_Item = tuple[Future[Any], Callable[[], Any]]
+
+
 class WorkerPool(FuturesExecutor):
     """Daemon threads that are started when needed and end when idle.
 
@@ -54,7 +57,7 @@ class WorkerPool(FuturesExecutor):
         self._at_once = min(at_once, limit)
         self._idle_seconds = idle_seconds
         self._lock = threading.Lock()
-        self._work: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]]] = queue.SimpleQueue()
+        self._work: queue.SimpleQueue[_Item] = queue.SimpleQueue()
         self._queued = 0
         self._idle = 0
         self._threads = 0
@@ -70,20 +73,28 @@ class WorkerPool(FuturesExecutor):
         future: Future[_T] = Future()
         nested = _in_worker.get()
         with self._lock:
-            self._queued += 1
-            grow = self._queued > self._idle and (nested or self._threads < self._at_once)
+            busy = self._queued + 1 > self._idle
+            grow = busy and (nested or self._threads < self._at_once)
+            self._queued += not (grow and nested)
             self._threads += grow
-            relieve = not grow and self._queued > self._idle and not self._relieving
+            relieve = busy and not grow and not self._relieving
             self._relieving = self._relieving or relieve
-        self._work.put((future, functools.partial(context.run, _marked, fn)))
+        item = (future, functools.partial(context.run, _marked, fn))
+        if grow and nested:
+            self._start_thread(item)
+            return future
+        self._work.put(item)
         if grow:
             self._start_thread()
         if relieve:
             background_loop().call_soon_threadsafe(self._watch_queue, self._taken)
         return future
 
-    def _start_thread(self) -> None:
-        threading.Thread(target=self._serve, name="asyncfc-worker", daemon=True).start()
+    def _start_thread(self, first: _Item | None = None) -> None:
+        thread = threading.Thread(
+            target=self._serve, args=(first,), name="asyncfc-worker", daemon=True
+        )
+        thread.start()
 
     def _watch_queue(self, taken: int) -> None:
         background_loop().call_later(_RELIEF_SECONDS, self._relieve, taken)
@@ -102,7 +113,10 @@ class WorkerPool(FuturesExecutor):
         if again:
             self._watch_queue(self._taken)
 
-    def _serve(self) -> None:
+    def _serve(self, first: _Item | None) -> None:
+        if first is not None:
+            _complete(*first)
+            del first
         while True:
             with self._lock:
                 self._idle += 1

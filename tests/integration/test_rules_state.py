@@ -536,6 +536,37 @@ async def test_rule_24_foreground_beside_futures(
     assert now() == pytest.approx(5.0)
 
 
+@pytest.mark.parametrize("on_final", ["review", "settle", "detach"])
+@in_virtual_time
+async def test_rule_24_foreground_interrupt_beside_futures(
+    make_agent: MakeAgent, ask: Ask, on_final: str, no_tasks: Any
+) -> None:
+    """An interrupt while futures run can be resumed, and the thread comes to its end."""
+
+    @effects(foreground=True)
+    @tool
+    def approve(x: str) -> str:
+        """Ask a human."""
+        return f"approved: {interrupt(x)}"
+
+    agent = make_agent(
+        [wait, approve],
+        [ask(call("wait", seconds=5)), ask(call("approve", x="go?")), "early", "done"],
+        checkpointer=InMemorySaver(),
+        on_final=on_final,
+    )
+    await agent.graph.ainvoke(go(), THREAD)
+    state = await agent.graph.aget_state(THREAD)
+    assert [pending.value for pending in state.interrupts] == ["go?"]
+    await asyncio.sleep(10)
+    final = await agent.graph.ainvoke(Command(resume="yes"), THREAD)
+    assert texts(final["messages"])[1] == "approved: yes"
+    if on_final == "detach":
+        assert texts(final["messages"])[0] == "waited 5.0"
+    assert_valid_history(final["messages"])
+    no_tasks()
+
+
 # -- rule 25 ---------------------------------------------------------------------------------------
 
 
@@ -1066,7 +1097,7 @@ async def test_create_react_agent(
 async def test_rule_23_removed_messages(
     ask: Ask, script: Any, delivery: str, what: str, no_tasks: Any
 ) -> None:
-    """An outcome whose placeholder was removed is dropped or delivered by append, never orphaned."""
+    """An outcome whose placeholder was removed is dropped or appended, never orphaned."""
     node = AsyncFCToolNode([wait], delivery=delivery)
     model = script(
         ask(call("wait", seconds=3, name="a")),
@@ -1669,7 +1700,9 @@ async def test_rule_25_list_of_messages_and_commands(
             Command(update={"notes": ["two"]}),
         ]
 
-    agent = make_agent([both], [ask(call("both")), "early", "done"], schema=State, delivery=delivery)
+    agent = make_agent(
+        [both], [ask(call("both")), "early", "done"], schema=State, delivery=delivery
+    )
     final = await agent.graph.ainvoke(go())
     assert_valid_history(final["messages"])
     assert sorted(final["notes"]) == ["one", "two"]
