@@ -5,6 +5,7 @@ They are never run as tools. The step that meets a call to one carries it out it
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -80,7 +81,7 @@ def named_futures(call: ToolCall, highest: int) -> list[int] | None:
     given = call["args"].get("futures")
     if given is None or given == []:
         return None
-    named = [given] if isinstance(given, str) else given
+    named = _ids_in(given) if isinstance(given, str) else given
     if not isinstance(named, Sequence):
         msg = (
             f"{call['name']}: 'futures' must be a list of ids such as [\"future_1\"], "
@@ -95,6 +96,15 @@ def named_futures(call: ToolCall, highest: int) -> list[int] | None:
             raise InvalidControlCall(msg)
         ordinals.append(ordinal)
     return ordinals
+
+
+def _ids_in(text: str) -> list[Any]:
+    """The ids in a text, as models often write a list: `["future_1"]`, or with commas."""
+    try:
+        listed = json.loads(text)
+    except ValueError:
+        listed = None
+    return listed if isinstance(listed, list) else [part.strip() for part in text.split(",")]
 
 
 def timeout_of(call: ToolCall) -> float | None:

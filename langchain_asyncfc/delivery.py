@@ -49,9 +49,9 @@ def answer(call: Call, outcome: Outcome) -> list[Answer]:
 
 def _explanation(future: str, name: str, call_id: str, outcome: Outcome) -> ToolMessage:
     """What the model is told of a call without a result of its own."""
-    note = outcome.note
+    note = outcome.note.removesuffix(".")
     texts = {
-        FutureState.FAILED: f"Error: {note}",
+        FutureState.FAILED: f"Error: {outcome.note}",
         FutureState.CANCELLED: f"{future} was cancelled.",
         FutureState.SKIPPED: f"Error: {future} was not run, because {note}.",
         FutureState.LOST: f"Error: {future} was lost: {note}.",

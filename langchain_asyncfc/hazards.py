@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from langchain_asyncfc.effects import Access, Levels
 
@@ -55,26 +56,43 @@ def hazard(earlier: Access, later: Access) -> Hazard | None:
     return None
 
 
+_NO_CALLS: Final[frozenset[int]] = frozenset()
+
+
 class _Tree:
-    """Calls by resource path. Branches without calls are pruned, so a walk only meets calls."""
+    """Calls by resource path. Branches without calls are pruned, so a walk only meets calls.
+
+    What is empty shares one empty container: a tree of many leaves is garbage-collected often.
+    """
 
     __slots__ = ("branches", "calls")
 
     def __init__(self) -> None:
-        self.calls: set[int] = set()
-        self.branches: dict[str, _Tree] = {}
+        self.calls: set[int] | frozenset[int] = _NO_CALLS
+        self.branches: dict[str, _Tree] | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return not self.calls and not self.branches
 
     def add(self, path: Levels, call: int) -> None:
         node = self
         for level in path:
-            node = node.branches.setdefault(level, _Tree())
-        node.calls.add(call)
+            if node.branches is None:
+                node.branches = {}
+            below = node.branches.get(level)
+            if below is None:
+                below = node.branches[level] = _Tree()
+            node = below
+        if isinstance(node.calls, set):
+            node.calls.add(call)
+        else:
+            node.calls = {call}
 
     def discard(self, path: Levels, call: int) -> None:
         way = self._way(path)
-        if way is not None:
-            end = way[-1].branches[path[-1]] if path else self
-            end.calls.discard(call)
+        if way is not None and isinstance(way[-1].calls, set):
+            way[-1].calls.discard(call)
             _prune(way, path)
 
     def touching(self, path: Levels) -> Iterator[int]:
@@ -82,7 +100,7 @@ class _Tree:
         node = self
         for level in path:
             yield from node.calls
-            below = node.branches.get(level)
+            below = node.branches.get(level) if node.branches else None
             if below is None:
                 return
             node = below
@@ -90,37 +108,35 @@ class _Tree:
         while stack:
             node = stack.pop()
             yield from node.calls
-            stack.extend(node.branches.values())
+            if node.branches:
+                stack.extend(node.branches.values())
 
     def clear_below(self, path: Levels) -> None:
         """Forget every call at `path` and below it."""
         way = self._way(path)
         if way is not None:
-            end = way[-1].branches[path[-1]] if path else self
-            end.calls.clear()
-            end.branches.clear()
+            way[-1].calls = _NO_CALLS
+            way[-1].branches = None
             _prune(way, path)
 
     def _way(self, path: Levels) -> list[_Tree] | None:
-        """The nodes above the end of `path`, or `None` where it is not in the tree."""
-        way: list[_Tree] = []
-        node = self
+        """The nodes down to the end of `path`, or `None` where it is not in the tree."""
+        way = [self]
         for level in path:
-            way.append(node)
-            below = node.branches.get(level)
+            below = way[-1].branches.get(level) if way[-1].branches else None
             if below is None:
                 return None
-            node = below
+            way.append(below)
         return way
 
 
 def _prune(way: list[_Tree], path: Levels) -> None:
     """Take away branches without calls, from the end of a path upwards."""
-    for above, level in zip(reversed(way), reversed(path), strict=True):
-        child = above.branches[level]
-        if child.calls or child.branches:
+    for depth in range(len(path) - 1, -1, -1):
+        branches = way[depth].branches
+        if branches is None or not way[depth + 1].is_empty:
             return
-        del above.branches[level]
+        del branches[path[depth]]
 
 
 class HazardIndex:

@@ -33,6 +33,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Final
 
 from langchain_asyncfc.effects import Access
 from langchain_asyncfc.futures import FutureState
@@ -57,6 +58,22 @@ class Steps:
     skipped: list[Skipped] = field(default_factory=list)
 
 
+_NOTHING: Final[frozenset[int]] = frozenset()
+
+
+def _with(members: set[int] | frozenset[int], key: int) -> set[int]:
+    if isinstance(members, frozenset):
+        return {*members, key}
+    members.add(key)
+    return members
+
+
+def _without(members: set[int] | frozenset[int], key: int) -> set[int] | frozenset[int]:
+    if isinstance(members, set):
+        members.discard(key)
+    return members
+
+
 class _Node:
     """An unfinished call, or a join."""
 
@@ -79,9 +96,11 @@ class _Node:
         self.fence = fence
         self.is_call = key > 0
         self.started = False
-        self.references: frozenset[int] = frozenset()
-        self.waits: set[int] = set()
-        self.dependents: set[int] = set()
+        self.references = _NOTHING
+        # Most calls wait for nothing and are waited for by nobody. Ten thousand empty sets would
+        # cost more in garbage collections than all else together.
+        self.waits: set[int] | frozenset[int] = _NOTHING
+        self.dependents: set[int] | frozenset[int] = _NOTHING
 
 
 class DependencyTracker:
@@ -288,12 +307,14 @@ class DependencyTracker:
     def _enter(self, node: _Node, waits: Iterable[int]) -> None:
         self._nodes[node.key] = node
         for earlier in waits:
-            node.waits.add(earlier)
-            self._nodes[earlier].dependents.add(node.key)
+            node.waits = _with(node.waits, earlier)
+            before = self._nodes[earlier]
+            before.dependents = _with(before.dependents, node.key)
 
     def _disconnect(self, earlier: int, later: int) -> None:
-        self._nodes[earlier].dependents.discard(later)
-        self._nodes[later].waits.discard(earlier)
+        before, after = self._nodes[earlier], self._nodes[later]
+        before.dependents = _without(before.dependents, later)
+        after.waits = _without(after.waits, earlier)
 
     def _only_hazard(self, earlier: int, later: int) -> bool:
         """Whether an edge is there for nothing but a hazard between declared effects."""
@@ -413,7 +434,8 @@ class DependencyTracker:
             if node.fence:
                 self._unfenced.update((c, None) for c in covered if c in self._current)
         for earlier in node.waits:
-            self._nodes[earlier].dependents.discard(node.key)
+            before = self._nodes[earlier]
+            before.dependents = _without(before.dependents, node.key)
 
     def _release(
         self,
@@ -425,7 +447,7 @@ class DependencyTracker:
         steps: Steps,
     ) -> None:
         """Let a dependent go on without an ended node, or fall with it."""
-        later.waits.discard(node.key)
+        later.waits = _without(later.waits, node.key)
         self._enter(later, node.waits)
         if failed and node.key in later.references:
             work.append((later.key, FutureState.SKIPPED, cause))

@@ -10,7 +10,7 @@ import pytest
 from langgraph.prebuilt import ToolNode
 
 import langchain_asyncfc
-from langchain_asyncfc import AsyncFCToolNode, asyncfc_instructions
+from langchain_asyncfc import AsyncFCToolNode
 from langchain_asyncfc import errors as errors_module
 from langchain_asyncfc.futures import FINAL, TRANSITIONS, FutureState
 
@@ -108,9 +108,3 @@ def test_reference_covers_the_public_modules() -> None:
         module = getattr(langchain_asyncfc, name).__module__
         assert shown & {f"langchain_asyncfc.{name}", f"{module}.{name}", module}, name
     assert errors_module.__name__ in shown
-
-
-def test_prompt_text_is_shown_as_it_is() -> None:
-    """The tutorial tells readers where the prompt text comes from, and quotes its first line."""
-    first = asyncfc_instructions().splitlines()[0].split(". ")[0]
-    assert first in (DOCS / "tutorial.md").read_text()

@@ -291,7 +291,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             run.wrote = True
 
     def settled(self, ordinal: int) -> bool:
-        """Whether its value is decided, although it was not told yet: by the call that it joined."""
+        """Whether the call that it joined has decided its value, which it is yet to be told."""
         leader = self.runs[ordinal].future.leader
         return leader is not None and leader.done
 
@@ -309,9 +309,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         before = [self.runs[n] for n in range(1, other.ordinal)]
         assert any(not b.declared or conflict(b, run, widest=True) for b in between) or any(
             must_wait(run, b) and not must_wait(other, b) for b in before
-        ), (
-            f"future_{run.ordinal} repeats future_{other.ordinal}"
-        )
+        ), f"future_{run.ordinal} repeats future_{other.ordinal}"
 
     def ending(self, run: Run, *, writes: bool) -> dict[str, Any]:
         """Let a simulated tool come to its end; its value."""
@@ -546,7 +544,9 @@ class SchedulerMachine(RuleBasedStateMachine):
             behind = {r.ordinal for r in self.runs.values() if must_wait(later, r, widest=True)}
             behind |= {leader.ordinal for leader in later.joined}
             # Whoever waited for a call that is gone waits for the one that runs in its stead.
-            behind |= {r.ordinal for r in self.runs.values() for n in r.joined if n.ordinal in behind}
+            behind |= {
+                r.ordinal for r in self.runs.values() for n in r.joined if n.ordinal in behind
+            }
             behind -= {run.ordinal}
             stack += [self.runs[n] for n in behind - reached if not self.runs[n].started]
             reached |= behind

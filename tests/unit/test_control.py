@@ -42,13 +42,17 @@ def test_an_unknown_future_is_answered_with_the_known_ones(name: Any) -> None:
     """Rule 14: the error names what was given and the known futures."""
     with pytest.raises(InvalidControlCall) as raised:
         named_futures(call("cancel_future", futures=["future_1", name]), 3)
-    expected = f"cancel_future: unknown future {name!r}: the futures so far are future_1 to future_3."
+    expected = (
+        f"cancel_future: unknown future {name!r}: the futures so far are future_1 to future_3."
+    )
     assert str(raised.value) == expected
 
 
 def test_futures_that_are_no_list_are_refused() -> None:
     """Bad input: the error says what was expected."""
-    with pytest.raises(InvalidControlCall, match=r"must be a list of ids such as .*, not \{'a': 1\}"):
+    with pytest.raises(
+        InvalidControlCall, match=r"must be a list of ids such as .*, not \{'a': 1\}"
+    ):
         named_futures(call(futures={"a": 1}), 3)
 
 

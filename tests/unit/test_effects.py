@@ -40,7 +40,9 @@ def test_paths_are_worked_out(path: str, levels: tuple[str, ...]) -> None:
     assert levels_of(path) == levels
 
 
-@pytest.mark.parametrize("path", ["fs:{path", "fs:{}", "fs:{a.b}", "fs:{a[0]}", "fs:{0}", "fs:{a b}"])
+@pytest.mark.parametrize(
+    "path", ["fs:{path", "fs:{}", "fs:{a.b}", "fs:{a[0]}", "fs:{0}", "fs:{a b}"]
+)
 def test_bad_templates_are_refused(path: str) -> None:
     """Bad input: a template that does not parse is a ValueError that shows it."""
     with pytest.raises(ValueError, match="Effects path 'fs:"):

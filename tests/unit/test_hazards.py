@@ -101,7 +101,8 @@ def test_the_index_answers_as_the_pairwise_rule_does(
     assert index.conflicts(asked) == conflicting
     for call, each in calls.items():
         index.discard(call, each)
-    assert not (index._readers.branches or index._writers.branches)
+    assert not index._readers.branches
+    assert not index._writers.branches
 
 
 def test_covering_leaves_no_empty_branches() -> None:
@@ -112,4 +113,5 @@ def test_covering_leaves_no_empty_branches() -> None:
         index.add(call + 1, access(writes=f"d{call}/x"))
         index.discard(call, access(reads=f"d{call}/x"))
         index.discard(call + 1, access(writes=f"d{call}/x"))
-    assert not (index._readers.branches or index._writers.branches)
+    assert not index._readers.branches
+    assert not index._writers.branches

@@ -33,7 +33,9 @@ def ai(*names: str, first: int = 1) -> AIMessage:
     return AIMessage("", tool_calls=calls)
 
 
-def told(call: int, record: dict[str, Any] | None = None, text: str = "x", **more: Any) -> AnyMessage:
+def told(
+    call: int, record: dict[str, Any] | None = None, text: str = "x", **more: Any
+) -> AnyMessage:
     message = ToolMessage(text, tool_call_id=f"c{call}", id=f"m{call}", **more)
     return message if record is None else with_record(message, record)
 
