@@ -140,7 +140,7 @@ def sync_tools_of_50ms() -> tuple[float, float]:
 def report(*, quick: bool) -> list[str]:
     """The tables, as Markdown lines."""
     lines = [
-        "| tools | calls a message | ToolNode, µs a call | AsyncFCToolNode | ratio | placeholders |",
+        "| tools | calls a message | ToolNode, µs a call | ours | ratio | placeholders |",
         "|---|---|---|---|---|---|",
     ]
     budget = 400 if quick else 4_000
