@@ -81,14 +81,16 @@ class Effects:
     """What a tool reads and writes, and how its calls are to be treated.
 
     `Effects()` declares that a tool reads and writes nothing, so its calls never wait and are
-    never waited for. With `reads=None, writes=None` the tool stays undeclared (it is taken to read
-    and write everything), and only the other fields are said.
+    never waited for. With `reads=None, writes=None` the tool stays undeclared, and only the other
+    fields are said: it is taken to read and write everything, but the calls of one message run
+    side by side, as in `ToolNode`. With `"/"` on both sides it keeps its order there too.
 
     Attributes:
         reads: Resource paths that the tool reads; templates over its arguments are allowed.
         writes: Resource paths that it writes.
         fence: Wait for every earlier call, and start only if none of them failed.
-        idempotent: Running it twice is as good as once.
+        idempotent: Running it twice is as good as once. Kept for the recovery of runs; it changes
+            nothing yet.
         foreground: Never a future: references are resolved first, then it runs in the step.
             For tools that a human approves or that interrupt.
         ack: The model needs no value of it, only success.

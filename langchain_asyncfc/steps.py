@@ -89,16 +89,25 @@ class Step:
         scheduler: Owner of the run's futures.
         thread: The thread as the step finds it.
         in_run: Whether later steps can deliver. If not, everything is waited for.
+        waits: Whether everything is waited for all the same.
     """
 
     def __init__(
-        self, policy: Policy, lane: Lane, scheduler: Scheduler, thread: Thread, *, in_run: bool
+        self,
+        policy: Policy,
+        lane: Lane,
+        scheduler: Scheduler,
+        thread: Thread,
+        *,
+        in_run: bool,
+        waits: bool = False,
     ) -> None:
         self._policy = policy
         self._lane = lane
         self._scheduler = scheduler
         self._thread = thread
         self._in_run = in_run
+        self._waits = waits or not in_run
 
     # -- a batch of calls -----------------------------------------------------------------------
 
@@ -192,9 +201,8 @@ class Step:
             yield Wait(fast, self._policy.grace, patient=True)
             for future in fast:
                 self._note_speed(future, fast=future.done)
-        if not self._in_run:
+        if self._waits:
             yield Wait(own)
-            return
         yield Wait([f for f in own if f.call.facts.foreground or f.call.await_result])
         if any(future.call.await_result == "all" for future in own):
             # Not for calls of this message that another task has yet to bring.

@@ -61,8 +61,9 @@ class AsyncFCToolNode(ToolNode):
     then the model may pass the future's id on as an argument.
 
     Route to it with this package's `tools_condition`, which also does so when futures are
-    unfinished at the end of a turn. Outside of a graph's run there is no later step, so the node
-    waits for all results, as `ToolNode` does.
+    unfinished at the end of a turn. Called by itself, with a runtime in the config as `ToolNode`
+    needs it, there is no later step, so it waits for all results. The same for a run with
+    `config={"configurable": {"asyncfc": False}}`, which turns futures off.
 
     Cancelling a run, an error in it or closing its stream early cancels its calls and waits for
     them. Sync tools cannot be stopped; their late results are dropped.
@@ -280,7 +281,8 @@ class AsyncFCToolNode(ToolNode):
     ) -> Generator[Wait, None, list[Answer]]:
         thread = read_thread(messages)
         lane = self._lane((config or {}).get("max_concurrency"))
-        step = Step(self._policy, lane, scheduler, thread, in_run=in_run)
+        switch = ((config or {}).get("configurable") or {}).get("asyncfc", True)
+        step = Step(self._policy, lane, scheduler, thread, in_run=in_run, waits=switch is False)
         if not kept.requests:
             return step.end_turn()
         return step.answer_calls(

@@ -21,6 +21,7 @@ from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -30,6 +31,7 @@ from hypothesis.stateful import (
     precondition,
     rule,
 )
+from langchain_core.messages import ToolCall
 
 from langchain_asyncfc.calls import read_call
 from langchain_asyncfc.effects import UNDECLARED, Effects, Levels, levels_of
@@ -59,6 +61,7 @@ HIDDEN: Levels = ("hidden",)
 """What only undeclared tools touch."""
 REFERENCE = re.compile(r"future_(\d+)")
 TIMEOUT = 5.0
+LANE = Lane()
 
 
 @dataclass(frozen=True)
@@ -620,3 +623,27 @@ TestScheduler.settings = settings(
     derandomize="CI" in os.environ,
     report_multiple_bugs=False,
 )
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_what_ran_beside_an_undeclared_call_answers_no_later_batch(*, ended: bool) -> None:
+    """Rules 4 and 15: what a later batch waits for, a call of that batch may not have seen."""
+    executor = ManualExecutor()
+    scheduler = Scheduler(executor, Clock(), "key")
+
+    def issue(batch: int, ordinal: int, name: str) -> None:
+        facts = ToolFacts(None, TOOLS[name], shareable=name in SHAREABLE)
+        tool_call = ToolCall(name=name, args={"path": "a"}, id=str(ordinal), type="tool_call")
+        call = read_call(ordinal, tool_call, facts)
+        (future,) = scheduler.issue(batch, [call], LANE, lambda n: n)
+        scheduler.provide(future, None, copy_context())  # type: ignore[arg-type]
+
+    issue(1, 1, "unknown")
+    issue(1, 2, "read")
+    assert executor.running == ["future_1", "future_2"]
+    if ended:
+        executor.resolve("future_1")
+    issue(2, 3, "read")
+    if not ended:
+        executor.resolve("future_1")
+    assert executor.running == ["future_2", "future_3"]

@@ -35,7 +35,8 @@ class Draft:
     hides: frozenset[int]
 
 
-_paths = st.lists(st.sampled_from(RESOURCES), max_size=2).map(tuple)
+# The root and other wide resources seldom: they make everything wait for everything.
+_paths = st.lists(st.sampled_from(RESOURCES + RESOURCES[2:]), max_size=2).map(tuple)
 drafts = st.builds(
     Draft,
     declared=st.sampled_from([True, True, True, False]),
@@ -43,7 +44,7 @@ drafts = st.builds(
     reads=_paths,
     writes=_paths,
     back=st.frozensets(st.integers(1, 6), max_size=2),
-    hides=st.frozensets(st.integers(0, 3), max_size=2),
+    hides=st.sampled_from([frozenset(), frozenset({0}), frozenset({0, 1, 2, 3})]),
 )
 
 

@@ -346,20 +346,6 @@ def test_the_edges_of_a_call_do_not_grow_with_what_came_before(calls: Calls, wri
     assert not calls.tracker._nodes
 
 
-@pytest.mark.parametrize("ended", [False, True])
-def test_what_ran_beside_an_undeclared_call_answers_no_later_batch(
-    calls: Calls, ended: bool
-) -> None:
-    """Rules 4 and 15: what a later batch waits for, a call of that batch has not seen."""
-    calls.undeclared(1)
-    calls.issue(1, reads="a")
-    assert not calls.tracker.conflict_since(2, access("a"))
-    calls.issue(2)
-    if ended:
-        calls.finish(1)
-    assert calls.tracker.conflict_since(2, access("a"))
-
-
 def test_joins_are_seen_through(calls: Calls) -> None:
     """Rule 4: whom a call waits for is told as calls, however many joins lie between."""
     calls.issue(1)
