@@ -22,7 +22,7 @@ async def slow(seconds: float) -> str:
 
 @in_virtual_time
 async def test_a_run_with_futures_turned_off_waits_for_each_message() -> None:
-    """With `asyncfc: False` a step answers as `ToolNode` does, and the next run has futures again."""
+    """With `asyncfc: False` a step answers as `ToolNode` does; the next run has futures again."""
 
     def reply(messages: list[Any]) -> AIMessage:
         asked = [m for m in messages if isinstance(m, AIMessage)]
