@@ -73,7 +73,6 @@ class Scheduler:
         self._values = Values(self._futures)
         self._running: dict[Lane, int] = defaultdict(int)
         self._queues: dict[Lane, list[tuple[int, ToolFuture]]] = defaultdict(list)
-        self.closed = False
 
     # -- questions ------------------------------------------------------------------------------
 

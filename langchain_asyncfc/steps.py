@@ -127,51 +127,57 @@ class Step:
         Raises:
             BaseException: What `ToolNode` would raise for one of the run's calls.
         """
-        batch = self._batch(arrivals)
-        futures = self._issue(batch, arrivals)
-        arrived = [f for (call, _), f in zip(arrivals, futures, strict=True)]
+        message = self._message(arrivals)
+        arrived = self._issue(message, arrivals)
         yield from self._wait(arrivals, arrived)
         yield from self._raise_failure(arrived)
         answers = self._answers(arrivals, arrived)
         # Where a graph sends each call to a task of its own, one of them delivers for all, and
         # one that awaited delivers what it awaited.
-        delivers = arrivals[0][0] is batch[0] or any(c["name"] == AWAIT_FUTURE for c, _ in arrivals)
+        first = next(call for call, is_open in message if is_open)
+        delivers = arrivals[0][0] is first or any(c["name"] == AWAIT_FUTURE for c, _ in arrivals)
         return self._deliver(answers) if self._in_run and delivers else answers
 
-    def _batch(self, arrivals: Sequence[tuple[ToolCall, Invocation]]) -> list[ToolCall]:
-        """All calls of the message that the arrivals belong to, as far as they are open."""
+    def _message(
+        self, arrivals: Sequence[tuple[ToolCall, Invocation]]
+    ) -> list[tuple[ToolCall, bool]]:
+        """All calls of the message that the arrivals belong to, each with whether it is open."""
         calls = [call for call, _ in arrivals]
         message = self._thread.batch
         if message is None or len(calls) >= len(message.tool_calls):
-            return calls
+            return [(call, True) for call in calls]
         unanswered = self._thread.unanswered()
-        batch = [c for c, is_open in zip(message.tool_calls, unanswered, strict=True) if is_open]
-        at = {call["id"]: position for position, call in enumerate(batch)}
-        if not all(call["id"] in at and batch[at[call["id"]]] == call for call in calls):
-            return calls
+        batch = list(zip(message.tool_calls, unanswered, strict=True))
+        at = {call["id"]: n for n, (call, is_open) in enumerate(batch) if is_open}
+        if not all(call["id"] in at and batch[at[call["id"]]][0] == call for call in calls):
+            return [(call, True) for call in calls]
         for call in calls:
-            batch[at[call["id"]]] = call  # the object that arrived, so that it can be found again
+            batch[at[call["id"]]] = (call, True)  # what arrived, so that it can be found again
         return batch
 
     def _issue(
-        self, batch: list[ToolCall], arrivals: Sequence[tuple[ToolCall, Invocation]]
+        self,
+        message: list[tuple[ToolCall, bool]],
+        arrivals: Sequence[tuple[ToolCall, Invocation]],
     ) -> list[ToolFuture | None]:
-        """Issue the batch; the futures of the arrivals, `None` for control calls.
+        """Issue the message's calls; the futures of the arrivals, `None` for control calls.
 
         Where the arrivals are only a part, the rest is issued with them, so that order does not
-        depend on which task comes first. Calls of tools that this node does not have are only
-        counted: another node answers them.
+        depend on which task comes first. Calls that are answered already, and those of tools that
+        this node does not have, are only counted.
         """
-        message = self._thread.batch
-        known_as = message.id if message is not None and message.id else object()
-        ordinal = self._scheduler.first_ordinal(known_as, batch, self._thread.highest)
+        batch = self._thread.batch
+        known_as = batch.id if batch is not None and batch.id else object()
+        ordinal = self._scheduler.first_ordinal(
+            known_as, [call for call, _ in message], self._thread.highest
+        )
         here = {id(call) for call, _ in arrivals}
         calls: list[Call] = []
         place: dict[int, int] = {}
-        for tool_call in batch:
+        for tool_call, is_open in message:
             if is_control(tool_call):
                 continue
-            if id(tool_call) in here or tool_call["name"] in self._policy.facts:
+            if id(tool_call) in here or (is_open and tool_call["name"] in self._policy.facts):
                 place[id(tool_call)] = len(calls)
                 facts = self._policy.facts_on(tool_call["name"])
                 calls.append(read_call(ordinal, tool_call, facts, strict=self._policy.strict))
