@@ -278,7 +278,9 @@ class Scheduler:
             return None
         key = (future.lane, identity)
         twin = self._twins.get(key)
-        if twin is not None and not self._tracker.conflict_since(twin.call.ordinal, future.access):
+        if twin is not None and not self._tracker.conflict_since(
+            twin.call.ordinal, future.access, self._batch
+        ):
             return twin
         self._twins[key] = future
         future.twin_key = key

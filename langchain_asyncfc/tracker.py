@@ -114,6 +114,7 @@ class DependencyTracker:
         self._batch = 0
         self._last_join = 0
         self._last_undeclared = 0
+        self._undeclared_batch = 0
         # Calls of this batch, and those of earlier batches that no join covers yet.
         self._current: dict[int, None] = {}
         self._uncovered: dict[int, None] = {}
@@ -145,13 +146,21 @@ class DependencyTracker:
             return []
         return sorted(d for d in node.dependents if call in self._nodes[d].references)
 
-    def conflict_since(self, call: int, access: Access) -> bool:
-        """Whether a call issued after `call`, and not finished, conflicts with `access`."""
+    def conflict_since(self, call: int, access: Access, batch: int | None = None) -> bool:
+        """Whether a call issued after `call`, and not finished, conflicts with `access`.
+
+        Args:
+            call: An unfinished call.
+            access: What a newer call reads and writes.
+            batch: The newer call's batch. If it is a later one, an undeclared call of the batch
+                of `call` conflicts as well: `call` runs beside it, the newer one after it.
+        """
         if self._last_undeclared > call:
             return True
         node = self._nodes.get(call)
-        if node is not None and not node.waits.issuperset(self._live(self._undeclared_before)):
-            return True  # it runs beside an undeclared call of its batch, for which this one waits
+        is_later = batch is not None and node is not None and batch != node.batch
+        if is_later and node is not None and self._undeclared_batch == node.batch:
+            return True
         return any(c > call for c in self._index.conflicts(access))
 
     def reason(self, call: int, earlier: int) -> Hazard | None:
@@ -216,7 +225,7 @@ class DependencyTracker:
         self._enter(node, waits)
         if access is None:
             self._undeclared_now.append(call)
-            self._last_undeclared = call
+            self._last_undeclared, self._undeclared_batch = call, batch
         else:
             self._index.add(call, access)
         self._current[call] = None
