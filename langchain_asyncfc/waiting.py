@@ -79,20 +79,29 @@ def _watch(scheduler: Scheduler, wait: Wait, over: Callable[[], None]) -> Callab
     """
     if wait.until_failure and not scheduler.when_failed(over):
         return None
+    # The lock is never held while a future is asked: a future that ends takes it under the
+    # scheduler's own lock.
     lock = threading.Lock()
-    left = 0
+    left = 1  # this function itself, until every future is watched
 
-    def one_done() -> None:
+    def count(change: int) -> None:
         nonlocal left
         with lock:
-            left -= 1
-            last = left == 0
-        if last:
+            left += change
+            nothing_left = left == 0
+        if nothing_left:
             over()
 
-    with lock:
-        watched = [future for future in wait.futures if scheduler.when_done(future, one_done)]
-        left = len(watched)
+    def one_done() -> None:
+        count(-1)
+
+    watched: list[ToolFuture] = []
+    for future in wait.futures:
+        count(1)
+        if scheduler.when_done(future, one_done):
+            watched.append(future)
+        else:
+            count(-1)
 
     def call_off() -> None:
         for future in watched:
@@ -102,6 +111,7 @@ def _watch(scheduler: Scheduler, wait: Wait, over: Callable[[], None]) -> Callab
     if not watched:
         call_off()
         return None
+    one_done()
     return call_off
 
 
