@@ -25,7 +25,7 @@ test: $(READY)  ## Run all tests, with branch coverage measured
 	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
 
 coverage: $(READY)  ## Check the branch coverage that `make test` measured
-	$(BIN)/python -m coverage report --fail-under=95
+	$(BIN)/python -m coverage report --fail-under=98
 
 lint: $(READY)  ## Check style and form
 	$(BIN)/ruff check .
