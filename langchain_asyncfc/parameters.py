@@ -145,7 +145,8 @@ def parameters(tool: BaseTool) -> Parameters:
     # Tools are not hashable (pydantic models that compare by value), so their id is the key, and
     # the weak reference takes the entry away before the id can be used again.
     key = id(tool)
-    forget = weakref.ref(tool, lambda _: _READ.pop(key, None))
+    known = _READ  # bound here, since the module's names are gone when the interpreter ends
+    forget = weakref.ref(tool, lambda _: known.pop(key, None))
     _READ[key] = (forget, tool.args_schema, read)
     return read
 

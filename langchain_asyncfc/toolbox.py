@@ -180,8 +180,13 @@ def _is_injected(tool: BaseTool) -> bool:
 
 
 def _argument_names(tool: BaseTool) -> set[str] | None:
-    """The names of the model's arguments; `None` where they have no JSON schema."""
+    """The names of the model's arguments; `None` where they have no schema."""
     try:
-        return set(tool.args)
+        schema: Any = tool.tool_call_schema  # `tool.args` has injected ones too in older versions
     except Exception:  # noqa: BLE001 - pydantic versions differ in what they raise
         return None
+    if isinstance(schema, dict):
+        return set(schema.get("properties", ()))
+    fields = schema.model_fields if hasattr(schema, "model_fields") else schema.__fields__
+    aliases = {field.alias for field in fields.values() if field.alias}
+    return set(fields) | aliases

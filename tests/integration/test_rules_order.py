@@ -504,7 +504,7 @@ async def test_rule_6_same_outcomes_as_one_by_one(
         batch, rest = rest[:size], rest[size:]
         batches.append(ask(*(call(made["name"], **made["args"]) for made in batch)))
     agent = make_agent(tools(cells, serial=False), [*batches, "early", "done"], model={"ttft": 0.3})
-    messages = await agent.arun()
+    messages = await agent.arun(config={"recursion_limit": 100})
     results = [m for m in messages if isinstance(m, ToolMessage) and m.name != "await_future"]
     assert [m.text for m in results] == [str(value) for value in expected]
     assert cells == serial
