@@ -59,6 +59,16 @@ class Recording:
         self.began = self._now()
         self.in_queue = False
 
+    async def in_pool(self, work: Callable[[], Any]) -> Any:
+        """Do the call's work in the pool for sync tools; it begins when a thread comes to it."""
+
+        def run() -> Any:
+            self.begin()
+            return work()
+
+        self.in_queue = True
+        return await asyncio.get_running_loop().run_in_executor(worker_pool(), run)
+
     def interrupt(self) -> bool:
         """End the tool if it runs on the background loop; `False` if it does not."""
         if self._task is None:
@@ -178,13 +188,7 @@ class RecordingTool:
         try:
             if _is_async(self._tool):
                 return await copied.ainvoke(call, config, **kwargs)
-
-            def run() -> Any:
-                self._recording.begin()
-                return copied.invoke(call, config, **kwargs)
-
-            self._recording.in_queue = True
-            return await asyncio.get_running_loop().run_in_executor(worker_pool(), run)
+            return await self._recording.in_pool(lambda: copied.invoke(call, config, **kwargs))
         finally:
             _recording.reset(token)
 
@@ -250,12 +254,7 @@ async def _run_in_pool(recording: Recording, *args: Any, **kwargs: Any) -> Any:
     if manager is not None:
         kwargs["run_manager"] = manager.get_sync()
 
-    def run() -> Any:
-        recording.begin()
-        return recording.tool._run(*args, **kwargs)
-
-    recording.in_queue = True
-    return await asyncio.get_running_loop().run_in_executor(worker_pool(), run)
+    return await recording.in_pool(lambda: recording.tool._run(*args, **kwargs))
 
 
 def _make_arun(*, has_own: bool) -> Callable[..., Any]:

@@ -33,7 +33,6 @@ CONTROL_TOOLS: Final = frozenset({AWAIT_FUTURE, CANCEL_FUTURE})
 
 _KEY: Final = "asyncfc"
 _PENDING: Final = "pending"
-_MISSING: Final = object()
 
 
 def _record(message: BaseMessage) -> Mapping[str, Any]:
