@@ -24,6 +24,7 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
 from langchain_core.tracers.context import register_configure_hook
 
 from langchain_asyncfc.executors import (
@@ -39,6 +40,7 @@ __all__ = [
     "DetachedRuns",
     "GraphRun",
     "graph_run",
+    "mark_reviewed",
     "new_scheduler",
     "thread_key",
     "watch_runs",
@@ -55,6 +57,8 @@ class GraphRun:
         scheduler: Owns the run's futures.
         on_end: Called with the run's error, or `None`, before its futures are cancelled; may
             take the scheduler away by returning `True`.
+        reviewed: Whether somebody asks at the end of each turn if futures are unfinished. If not,
+            a step must not leave any behind.
         warns: Whether to warn of futures that are unfinished although the run ended well: its
             graph has an end that does not ask `tools_condition`.
     """
@@ -63,6 +67,7 @@ class GraphRun:
         self.scheduler = scheduler
         self.is_async = is_async
         self.warns = warns
+        self.reviewed = False
         self.on_end: Callable[[BaseException | None], bool] = lambda _: False
 
     def _settled(self, error: BaseException | None) -> bool:
@@ -108,6 +113,7 @@ class RunWatch(BaseCallbackHandler):
     def __init__(self) -> None:
         self._parents: dict[UUID, tuple[UUID | None, str | None]] = {}
         self._graph_runs: dict[UUID, list[GraphRun]] = {}
+        self._reviewed: set[UUID] = set()
         self._lock = threading.Lock()
 
     def __copy__(self) -> RunWatch:
@@ -131,38 +137,49 @@ class RunWatch(BaseCallbackHandler):
         """Note where a run stands."""
         self._parents[run_id] = (parent_run_id, (metadata or {}).get("langgraph_checkpoint_ns"))
 
-    def graph_run_of(
-        self, step: UUID, namespace: str, make: Callable[[], GraphRun], *, is_async: bool
-    ) -> GraphRun | None:
-        """The run of the graph that a step belongs to, made on first sight.
+    def graph_of(self, step: UUID, namespace: str) -> UUID | None:
+        """The run of the graph that a step belongs to.
 
         Args:
             step: A run inside the step.
             namespace: The checkpoint namespace of the step. Everything in the step has it; the
                 first run above that does not is the graph's.
-            make: Makes the graph run.
-            is_async: Whether the step runs on an event loop. A graph whose steps do both keeps
-                them apart.
         """
         run: UUID | None = step
         while run is not None and run in self._parents:
             parent, found = self._parents[run]
             if found != namespace:
-                return self._known(run, make, is_async)
+                return run
             run = parent
         return None
 
-    def _known(self, run: UUID, make: Callable[[], GraphRun], is_async: bool) -> GraphRun:
+    def graph_run_of(
+        self, graph: UUID, make: Callable[[], GraphRun], *, is_async: bool
+    ) -> GraphRun:
+        """What steps know of a graph's run, made on first sight.
+
+        Args:
+            graph: The run of the graph.
+            make: Makes the graph run.
+            is_async: Whether the step runs on an event loop. A graph whose steps do both keeps
+                them apart.
+        """
         with self._lock:
-            known = self._graph_runs.setdefault(run, [])
-            for graph_run in known:
-                if graph_run.is_async == is_async:
-                    return graph_run
-            known.append(make())
-            return known[-1]
+            known = self._graph_runs.setdefault(graph, [])
+            found = next((run for run in known if run.is_async == is_async), None)
+            if found is None:
+                found = make()
+                known.append(found)
+            found.reviewed = graph in self._reviewed
+            return found
+
+    def review(self, graph: UUID) -> None:
+        """Note that somebody asks at the end of each turn of a graph's run."""
+        self._reviewed.add(graph)
 
     def _take(self, result: Any, run_id: UUID) -> tuple[list[GraphRun], BaseException | None]:
         self._parents.pop(run_id, None)
+        self._reviewed.discard(run_id)
         error = result if isinstance(result, BaseException) else None
         return self._graph_runs.pop(run_id, []), error
 
@@ -222,17 +239,36 @@ def graph_run(
     Returns:
         `None` outside of a graph, where no later step can deliver anything.
     """
+    watch, graph = _watched(config)
+    if watch is None or graph is None:
+        return None
+    return watch.graph_run_of(graph, make, is_async=is_async)
+
+
+def mark_reviewed(config: RunnableConfig | None = None) -> None:
+    """Note that this run of a graph asks at the end of each turn if futures are unfinished.
+
+    Args:
+        config: Of the step; by default that of the running one. Outside of a graph nothing is
+            noted.
+    """
+    watch, graph = _watched(ensure_config(config))
+    if watch is not None and graph is not None:
+        watch.review(graph)
+
+
+def _watched(config: RunnableConfig | None) -> tuple[RunWatch | None, UUID | None]:
     callbacks: Any = (config or {}).get("callbacks")
     metadata: Mapping[str, Any] = (config or {}).get("metadata") or {}
     namespace = metadata.get("langgraph_checkpoint_ns")
     if not isinstance(callbacks, BaseCallbackManager) or not namespace:
-        return None
+        return None, None
     if callbacks.parent_run_id is None:
-        return None
+        return None, None
     for handler in callbacks.handlers:
         if isinstance(handler, RunWatch):
-            return handler.graph_run_of(callbacks.parent_run_id, namespace, make, is_async=is_async)
-    return None
+            return handler, handler.graph_of(callbacks.parent_run_id, namespace)
+    return None, None
 
 
 ThreadKey = tuple[str | None, str]

@@ -38,7 +38,7 @@ from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.placeholders import placeholder
 from langchain_asyncfc.records import AWAIT_FUTURE, CANCEL_FUTURE, Thread, seen_again, waits_at_end
 from langchain_asyncfc.scheduler import Lane, Scheduler, ToolFuture
-from langchain_asyncfc.toolbox import ToolFacts, unknown_tool
+from langchain_asyncfc.toolbox import Toolbox
 from langchain_asyncfc.waiting import Wait
 
 __all__ = ["Policy", "Step"]
@@ -55,8 +55,7 @@ class Policy:
     """How a node answers.
 
     Attributes:
-        facts: What is known of its tools, by name.
-        wraps: Whether a wrapper may serve names that no tool has.
+        toolbox: Its tools.
         grace: Seconds that a step waits for calls that may be fast.
         delivery: Where outcomes go.
         on_final: What happens at the end of a turn with futures unfinished.
@@ -66,18 +65,13 @@ class Policy:
         slow: Names of tools whose last call took longer than `grace`; kept by the steps.
     """
 
-    facts: dict[str, ToolFacts]
-    wraps: bool
+    toolbox: Toolbox
     grace: float
     delivery: Delivery
     on_final: OnFinal
     may_end: bool = False
     strict: bool = False
     slow: set[str] = field(default_factory=set)
-
-    def facts_on(self, name: str) -> ToolFacts:
-        """What is known of a tool."""
-        return self.facts.get(name) or unknown_tool(handled=self.wraps)
 
 
 class Step:
@@ -177,9 +171,9 @@ class Step:
         for tool_call, is_open in message:
             if is_control(tool_call):
                 continue
-            if id(tool_call) in here or (is_open and tool_call["name"] in self._policy.facts):
+            if id(tool_call) in here or (is_open and tool_call["name"] in self._policy.toolbox):
                 place[id(tool_call)] = len(calls)
-                facts = self._policy.facts_on(tool_call["name"])
+                facts = self._policy.toolbox.on(tool_call["name"])
                 calls.append(read_call(ordinal, tool_call, facts, strict=self._policy.strict))
             ordinal += 1
         futures = self._scheduler.issue(known_as, calls, self._lane, self._thread.value_of)

@@ -12,39 +12,30 @@ import functools
 import inspect
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
-from uuid import uuid4
+from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
-from langchain_core.runnables import RunnableConfig
+from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as create_tool
-from langgraph.graph.message import push_message
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt import tools_condition as _tools_condition
 from langgraph.prebuilt.tool_node import AsyncToolCallWrapper, ToolCallRequest, ToolCallWrapper
 from pydantic import BaseModel
 
 from langchain_asyncfc.control import control_tools
-from langchain_asyncfc.delivery import Answer, output_form, tool_messages_in
+from langchain_asyncfc.delivery import Answer, output_form
 from langchain_asyncfc.effects import Effects
+from langchain_asyncfc.engine import Engine
 from langchain_asyncfc.executors import Executor
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.records import read_thread, waits_at_end
-from langchain_asyncfc.runs import (
-    DetachedRuns,
-    GraphRun,
-    graph_run,
-    new_scheduler,
-    thread_key,
-    watch_runs,
-)
-from langchain_asyncfc.scheduler import Lane, Scheduler
+from langchain_asyncfc.runs import mark_reviewed
 from langchain_asyncfc.schemas import model_tools
-from langchain_asyncfc.steps import Delivery, OnFinal, Policy, Step
-from langchain_asyncfc.toolbox import gather_facts
-from langchain_asyncfc.waiting import Wait, drive, drive_async
+from langchain_asyncfc.steps import Step
+from langchain_asyncfc.toolbox import Toolbox
+from langchain_asyncfc.waiting import Wait
 
 __all__ = ["AsyncFCToolNode", "tools_condition"]
 
@@ -145,21 +136,25 @@ class AsyncFCToolNode(ToolNode):
             wrap_tool_call=_keep,
             awrap_tool_call=_akeep if takes_async else None,
         )
-        _check_options(grace, delivery, on_final, max_concurrency)
         self._wrapper = wrap_tool_call
         self._awrapper = awrap_tool_call
         self._key = messages_key
         self._errors = handle_tool_errors
-        self._executor = executor
-        self._max_concurrency = max_concurrency
-        self._lanes: dict[int | None, Lane] = {}
-        self._detached = DetachedRuns()
-        facts = gather_facts(
-            prepared, effects=effects, trust_mcp_hints=trust_mcp_hints, timeout=timeout
+        toolbox = Toolbox(
+            effects=effects,
+            trust_mcp_hints=trust_mcp_hints,
+            timeout=timeout,
+            wraps=wrap_tool_call is not None or awrap_tool_call is not None,
         )
-        wraps = wrap_tool_call is not None or awrap_tool_call is not None
-        self._policy = Policy(facts, wraps, grace, delivery, on_final)
-        watch_runs()
+        toolbox.add_all(prepared)
+        self._engine = Engine(
+            toolbox,
+            grace=grace,
+            delivery=delivery,
+            on_final=on_final,
+            max_concurrency=max_concurrency,
+            executor=executor,
+        )
 
     # -- for the model and the graph ------------------------------------------------------------
 
@@ -179,7 +174,7 @@ class AsyncFCToolNode(ToolNode):
 
         For `model.bind_tools(node.strict_model_tools, strict=True)`.
         """
-        self._policy = replace(self._policy, strict=True)
+        self._engine.policy = replace(self._engine.policy, strict=True)
         return [
             *model_tools(self.tools_by_name.values(), strict=True),
             *control_tools(strict=True),
@@ -199,7 +194,7 @@ class AsyncFCToolNode(ToolNode):
         Args:
             model_node: The node that calls the model.
         """
-        self._policy = replace(self._policy, may_end=True)
+        self._engine.policy = replace(self._engine.policy, may_end=True)
 
         def condition(state: Any) -> str:
             messages = _messages(state, self._key)
@@ -209,13 +204,43 @@ class AsyncFCToolNode(ToolNode):
 
         return condition
 
+    @functools.cached_property
+    def review_hook(self) -> Runnable[Any, Any]:
+        """A node that looks after unfinished futures when the model has answered.
+
+        For graphs that are not routed by `tools_condition`, as `create_react_agent`:
+
+        ```python
+        create_react_agent(model, node, post_model_hook=node.review_hook)
+        ```
+        """
+        self._engine.policy = replace(self._engine.policy, may_end=True)
+
+        def review(state: Any, config: RunnableConfig) -> Any:
+            mark_reviewed(config)
+            messages = _messages(state, self._key)
+            if not _is_over(messages):
+                return None
+            answers = self._engine.step(config, messages, Step.end_turn)
+            return output_form(answers, self._key, as_list=isinstance(state, list))
+
+        async def areview(state: Any, config: RunnableConfig) -> Any:
+            mark_reviewed(config)
+            messages = _messages(state, self._key)
+            if not _is_over(messages):
+                return None
+            answers = await self._engine.astep(config, messages, Step.end_turn)
+            return output_form(answers, self._key, as_list=isinstance(state, list))
+
+        return RunnableLambda(review, afunc=areview, name="review_hook")
+
     async def aclose(self) -> None:
         """Cancel the detached futures of this node, and wait for them."""
-        await self._detached.aclose()
+        await self._engine.aclose()
 
     def close(self) -> None:
         """Cancel the detached futures of runs by `invoke` and `stream`."""
-        self._detached.close()
+        self._engine.close()
 
     # -- running --------------------------------------------------------------------------------
 
@@ -223,93 +248,32 @@ class AsyncFCToolNode(ToolNode):
         """Answer the last message's tool calls, or wait at the end of a turn."""
         config = ensure_config() if config is None else config
         kept = _Kept(await super().ainvoke(input, config, **kwargs))
-        run, scheduler = self._scheduler(config, is_async=True)
-        messages = self._messages(input, kept)
-        step = self._step(messages, config, kept, scheduler, in_run=run is not None)
-        try:
-            answers = await drive_async(scheduler, step)
-        finally:
-            if run is None:
-                await GraphRun(scheduler, is_async=True).aend(None)
-        return self._output(answers, messages, kept, in_run=run is not None)
+        answers = await self._engine.astep(config, self._messages(input, kept), self._plan(kept))
+        return output_form(answers, self._key, as_list=kept.as_list)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the last message's tool calls, or wait at the end of a turn."""
         config = ensure_config() if config is None else config
         kept = _Kept(super().invoke(input, config, **kwargs))
-        run, scheduler = self._scheduler(config, is_async=False)
-        messages = self._messages(input, kept)
-        step = self._step(messages, config, kept, scheduler, in_run=run is not None)
-        try:
-            answers = drive(scheduler, step)
-        finally:
-            if run is None:
-                GraphRun(scheduler, is_async=False).end(None)
-        return self._output(answers, messages, kept, in_run=run is not None)
-
-    def _scheduler(
-        self, config: RunnableConfig | None, *, is_async: bool
-    ) -> tuple[GraphRun | None, Scheduler]:
-        """The run that a step belongs to, and the scheduler of its futures."""
-        thread = thread_key(config)
-
-        def make() -> GraphRun:
-            scheduler = self._detached.take(thread, is_async=is_async)
-            scheduler = scheduler or new_scheduler(uuid4().hex, is_async=is_async)
-            run = GraphRun(scheduler, is_async=is_async, warns=True)
-            if self._policy.on_final == "detach":
-                run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
-            return run
-
-        run = graph_run(config, make, is_async=is_async)
-        if run is not None:
-            return run, run.scheduler
-        return None, new_scheduler(uuid4().hex, is_async=is_async)
+        answers = self._engine.step(config, self._messages(input, kept), self._plan(kept))
+        return output_form(answers, self._key, as_list=kept.as_list)
 
     def _messages(self, input: Any, kept: _Kept) -> list[Any]:
         """The thread's messages: those of the state that `ToolNode` found for the calls."""
         return _messages(kept.requests[0][0].state if kept.requests else input, self._key)
 
-    def _step(
-        self,
-        messages: list[Any],
-        config: RunnableConfig | None,
-        kept: _Kept,
-        scheduler: Scheduler,
-        *,
-        in_run: bool,
-    ) -> Generator[Wait, None, list[Answer]]:
-        thread = read_thread(messages)
-        lane = self._lane((config or {}).get("max_concurrency"))
-        switch = ((config or {}).get("configurable") or {}).get("asyncfc", True)
-        step = Step(self._policy, lane, scheduler, thread, in_run=in_run, waits=switch is False)
+    def _plan(self, kept: _Kept) -> Callable[[Step], Generator[Wait, None, list[Answer]]]:
         if not kept.requests:
-            return step.end_turn()
-        return step.answer_calls(
-            [
-                (request.tool_call, self._invocation(request, execute))
-                for request, execute in kept.requests
-            ]
-        )
+            return Step.end_turn
+        arrivals = [
+            (request.tool_call, self._invocation(request, execute))
+            for request, execute in kept.requests
+        ]
+        return lambda step: step.answer_calls(arrivals)
 
     def _invocation(self, request: ToolCallRequest, execute: Callable[..., Any]) -> Invocation:
         wrapper = self._awrapper if inspect.iscoroutinefunction(execute) else self._wrapper
         return Invocation(request, execute, wrapper, self._errors)
-
-    def _lane(self, asked: int | None) -> Lane:
-        """How calls are run under the node's limit and the run's."""
-        limits = [limit for limit in (asked, self._max_concurrency) if limit is not None]
-        limit = min(limits, default=None)
-        if limit not in self._lanes:
-            self._lanes[limit] = Lane(self._executor, limit)
-        return self._lanes[limit]
-
-    def _output(
-        self, answers: list[Answer], messages: list[Any], kept: _Kept, *, in_run: bool
-    ) -> Any:
-        if in_run:
-            _stream_again(answers, messages)
-        return output_form(answers, self._key, as_list=kept.as_list)
 
 
 class _Kept:
@@ -335,22 +299,6 @@ async def _akeep(request: ToolCallRequest, execute: Callable[..., Any]) -> Any:
     return request, execute
 
 
-def _check_options(grace: float, delivery: str, on_final: str, max_concurrency: int | None) -> None:
-    if not grace >= 0:
-        msg = f"grace must be a number of seconds that is not negative, not {grace!r}."
-        raise ValueError(msg)
-    for option, value, choices in (
-        ("delivery", delivery, get_args(Delivery)),
-        ("on_final", on_final, get_args(OnFinal)),
-    ):
-        if value not in choices:
-            msg = f"{option} must be one of {', '.join(map(repr, choices))}, not {value!r}."
-            raise ValueError(msg)
-    if max_concurrency is not None and not max_concurrency >= 1:
-        msg = f"max_concurrency must be at least 1, not {max_concurrency!r}."
-        raise ValueError(msg)
-
-
 def _messages(state: Any, key: str) -> list[Any]:
     """The messages in a state of any form."""
     if isinstance(state, list):
@@ -359,13 +307,10 @@ def _messages(state: Any, key: str) -> list[Any]:
     return list(found or ())
 
 
-def _stream_again(answers: Sequence[Answer], before: Sequence[Any]) -> None:
-    """Show delivered messages in `stream_mode="messages"`, which drops a second one of an id."""
-    shown = {m.id for m in before if isinstance(m, ToolMessage) and m.id is not None}
-    for item in answers:
-        for message in tool_messages_in(item):
-            if message.id in shown:
-                push_message(message, state_key=None)
+def _is_over(messages: Sequence[Any]) -> bool:
+    """Whether the model has ended its turn: its last message calls no tool."""
+    last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+    return last is not None and not last.tool_calls
 
 
 def tools_condition(
@@ -386,6 +331,7 @@ def tools_condition(
     Raises:
         ValueError: When the state holds no messages.
     """
+    mark_reviewed()
     if _tools_condition(state, messages_key) == "tools":
         return "tools"
     return "tools" if waits_at_end(read_thread(_messages(state, messages_key))) else "__end__"

@@ -1,12 +1,12 @@
 """What is known of each tool before it is called: its effects, its timeout, how it is to be run.
 
-All of it is worked out and checked once, when a node is built.
+All of it is worked out and checked once, when a tool is first seen.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -16,9 +16,13 @@ from langchain_asyncfc.effects import UNDECLARED, Effects, effects_of
 from langchain_asyncfc.records import CONTROL_TOOLS
 from langchain_asyncfc.schemas import takes_await_result
 
-__all__ = ["ToolFacts", "gather_facts", "unknown_tool"]
+__all__ = ["ToolFacts", "Toolbox"]
 
 _EVERYTHING: Final = "/"
+
+_HANDOFF: Final = "__handoff_destination"
+"""The key by which `langgraph-supervisor` and `langgraph-swarm` mark tools that hand over to
+another agent, in `tool.metadata`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +34,9 @@ class ToolFacts:
         effects: What it reads and writes; `UNDECLARED` where nothing was said.
         timeout: Seconds that a call may run; `None` for no limit.
         foreground: Whether its calls run in the step and never become futures.
+        approved: Whether a person sees its arguments before it runs.
+        comes_last: Whether its calls may end the run (by an interrupt or a hand-off), so that
+            everything else has to be finished and delivered first.
         shareable: Whether an identical call may join one that runs (rule 15).
         flagged: Whether `await_result` among its arguments is meant for the runtime.
     """
@@ -38,86 +45,127 @@ class ToolFacts:
     effects: Effects = UNDECLARED
     timeout: float | None = None
     foreground: bool = False
+    approved: bool = False
+    comes_last: bool = False
     shareable: bool = False
     flagged: bool = False
 
 
-def unknown_tool(*, handled: bool) -> ToolFacts:
-    """Facts on a name that no tool has.
+class Toolbox:
+    """The tools of a graph, and what is known of each.
 
     Args:
-        handled: Whether a wrapper may serve it all the same. If not, the call is answered with
-            an error at once, as by `ToolNode`.
-    """
-    return ToolFacts(None) if handled else ToolFacts(None, Effects(), foreground=True)
-
-
-def gather_facts(
-    tools: Sequence[BaseTool],
-    *,
-    effects: Mapping[str, Effects] | None,
-    trust_mcp_hints: bool,
-    timeout: float | Mapping[str, float] | None,
-) -> dict[str, ToolFacts]:
-    """Work out and check the facts on a set of tools.
-
-    Args:
-        tools: The tools.
         effects: Effects by tool name; they win over declared ones.
         trust_mcp_hints: Whether a tool's MCP annotations count where it declares no effects.
-        timeout: Seconds for every tool, or by tool name.
+        timeout: Seconds that a call may run, for every tool or by tool name.
+        wraps: Whether a wrapper may serve names that no tool has.
 
-    Raises:
-        ValueError: When two tools have one name, a tool is named like a control tool, effects or
-            timeouts are given for an unknown tool, a template names an unknown argument, or a
-            timeout is not positive.
+    Attributes:
+        needs_approval: Names of tools whose calls a person approves.
+        defaults: Effects of tools that others bring along, where nothing else declares any.
     """
-    by_name = _by_name(tools)
-    _check_names("effects", effects, by_name)
-    timeouts = dict(timeout) if isinstance(timeout, Mapping) else dict.fromkeys(by_name, timeout)
-    _check_names("timeout", timeouts, by_name)
-    facts = {}
-    for name, tool in by_name.items():
-        declared = _effects(tool, effects or {}, trust_mcp_hints)
+
+    def __init__(
+        self,
+        *,
+        effects: Mapping[str, Effects] | None = None,
+        trust_mcp_hints: bool = False,
+        timeout: float | Mapping[str, float] | None = None,
+        wraps: bool = False,
+    ) -> None:
+        self.wraps = wraps
+        self.needs_approval: set[str] = set()
+        self.defaults: dict[str, Effects] = {}
+        self._effects = dict(effects or {})
+        self._trust_mcp_hints = trust_mcp_hints
+        self._timeout = timeout
+        self._facts: dict[str, ToolFacts] = {}
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a tool has this name."""
+        return name in self._facts
+
+    def on(self, name: str) -> ToolFacts:
+        """What is known of a tool; of a name that no tool has, how it is answered."""
+        found = self._facts.get(name)
+        if found is not None:
+            return found
+        # A wrapper may serve the name. If not, the call is answered with an error at once, as by
+        # `ToolNode`.
+        return ToolFacts(None) if self.wraps else ToolFacts(None, Effects(), foreground=True)
+
+    def add(self, tool: BaseTool) -> ToolFacts:
+        """Take a tool in. One of the same name that was known before is replaced.
+
+        Raises:
+            ValueError: When the tool is named like a control tool, a template in its effects names
+                an unknown argument, or its timeout is not positive.
+        """
+        known = self._facts.get(tool.name)
+        if known is None or known.tool is not tool:
+            known = self._facts[tool.name] = self._facts_on(tool)
+        return known
+
+    def add_all(self, tools: Iterable[BaseTool]) -> None:
+        """Take in all the tools that there are.
+
+        Raises:
+            ValueError: As `add`; and when two tools have one name, or effects or timeouts are
+                given for a tool that is not among them.
+        """
+        by_name: dict[str, BaseTool] = {}
+        for tool in tools:
+            if by_name.setdefault(tool.name, tool) is not tool:
+                msg = (
+                    f"Two tools are named {tool.name!r}. A model could not tell them apart; "
+                    "rename one."
+                )
+                raise ValueError(msg)
+            self.add(tool)
+        self.check_names(by_name)
+
+    def check_names(self, known: Collection[str]) -> None:
+        """Check that effects and timeouts are given for known tools only.
+
+        Raises:
+            ValueError: When they are not.
+        """
+        timeouts = self._timeout if isinstance(self._timeout, Mapping) else {}
+        for option, given in (("effects", self._effects), ("timeout", timeouts)):
+            for name in given:
+                if name not in known:
+                    msg = f"{option} names {name!r}, but the tools are {sorted(known)}."
+                    raise ValueError(msg)
+
+    def _facts_on(self, tool: BaseTool) -> ToolFacts:
+        name = tool.name
+        if name in CONTROL_TOOLS:
+            msg = (
+                f"A tool is named {name!r}, which is the name of a control tool of the "
+                "runtime. Rename the tool."
+            )
+            raise ValueError(msg)
+        declared = _effects(tool, self._effects, self._trust_mcp_hints)
+        if declared is UNDECLARED:
+            declared = self.defaults.get(name, UNDECLARED)
         _check_templates(tool, declared)
-        limit = timeouts.get(name)
+        limit = self._timeout.get(name) if isinstance(self._timeout, Mapping) else self._timeout
         if limit is not None and not limit > 0:
             msg = f"timeout for tool {name!r} must be a positive number of seconds, not {limit!r}."
             raise ValueError(msg)
-        facts[name] = ToolFacts(
+        approved = name in self.needs_approval
+        hands_off = _HANDOFF in (tool.metadata or {})
+        return ToolFacts(
             tool,
             declared,
             limit,
-            foreground=declared.foreground or tool.return_direct,
+            foreground=declared.foreground or tool.return_direct or approved or hands_off,
+            approved=approved,
+            comes_last=declared.foreground or approved or hands_off,
             # What is injected may differ from call to call although the model's arguments do not.
             shareable=declared.writes_nothing and not _is_injected(tool),
             flagged=takes_await_result(tool),
         )
-    return facts
-
-
-def _by_name(tools: Sequence[BaseTool]) -> dict[str, BaseTool]:
-    by_name: dict[str, BaseTool] = {}
-    for tool in tools:
-        if tool.name in CONTROL_TOOLS:
-            msg = (
-                f"A tool is named {tool.name!r}, which is the name of a control tool of the "
-                "runtime. Rename the tool."
-            )
-            raise ValueError(msg)
-        if by_name.setdefault(tool.name, tool) is not tool:
-            msg = (
-                f"Two tools are named {tool.name!r}. A model could not tell them apart; rename one."
-            )
-            raise ValueError(msg)
-    return by_name
-
-
-def _check_names(option: str, given: Mapping[str, Any] | None, known: Mapping[str, Any]) -> None:
-    for name in given or ():
-        if name not in known:
-            msg = f"{option} names {name!r}, but the tools are {sorted(known)}."
-            raise ValueError(msg)
 
 
 def _check_templates(tool: BaseTool, declared: Effects) -> None:

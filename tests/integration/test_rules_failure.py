@@ -717,15 +717,24 @@ async def test_rule_19_end_while_the_grace_period_runs(
 
 
 @in_virtual_time
-async def test_rule_19_normal_end_with_calls_unfinished(
-    ask: Ask, script: Any, no_tasks: Callable[[], None]
+async def test_rule_19_nobody_asks_at_the_end_of_a_turn(
+    ask: Ask, script: Any, no_tasks: Callable[[], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A graph with LangGraph's own `tools_condition` ends with futures open: they are cancelled."""
+    """With LangGraph's own `tools_condition` every result is waited for, and one warning says why.
+
+    Such a graph would end with futures open, and they would be lost.
+    """
     from langgraph.prebuilt import tools_condition
 
-    log: list[str] = []
-    node = AsyncFCToolNode([endless(log)])
-    model = script(ask(call("forever")), "done")
+    @effects()
+    @tool
+    async def slow() -> str:
+        """Take a while."""
+        await asyncio.sleep(5)
+        return "slow value"
+
+    node = AsyncFCToolNode([slow])
+    model = script(ask(call("slow")), ask(call("slow")), "done")
     builder = StateGraph(MessagesState)
 
     async def think(state: Any) -> Any:
@@ -738,8 +747,10 @@ async def test_rule_19_normal_end_with_calls_unfinished(
     builder.add_edge("tools", "agent")
     final = await builder.compile().ainvoke(go())
     no_tasks()
-    assert log == ["start", "end"]
+    assert [m.text for m in final["messages"] if m.type == "tool"] == ["slow value"] * 2
     assert final["messages"][-1].text == "done"
+    (warning,) = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert "langchain_asyncfc.tools_condition" in warning
 
 
 @pytest.mark.parametrize("on_final", ["review", "settle"])

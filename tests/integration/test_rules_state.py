@@ -385,16 +385,16 @@ def test_rule_5_each_call_in_a_task_of_its_own(
         return {"messages": [model.invoke(state["messages"])]}
 
     def route(state: Any) -> Any:
+        if tools_condition(state) == END:
+            return END
         made = state["messages"][-1].tool_calls
-        if made:
-            return [
-                Send(
-                    "tools",
-                    {"__type": "tool_call_with_context", "tool_call": one, "state": state},
-                )
-                for one in made
-            ]
-        return tools_condition(state)
+        return [
+            Send(
+                "tools",
+                {"__type": "tool_call_with_context", "tool_call": one, "state": state},
+            )
+            for one in made
+        ] or "tools"
 
     builder.add_node("agent", think)
     builder.add_node("tools", node)
@@ -1052,47 +1052,48 @@ async def test_rule_22_retry_starts_no_call_twice(
         assert sorted(workshop.started()) == ["bad", "slow"]
 
 
-@pytest.mark.parametrize("version", ["v1", "v2"])
+@pytest.mark.parametrize(("version", "hook"), [("v1", False), ("v2", False), ("v2", True)])
 @pytest.mark.parametrize("last", ["waits", "early"])
 @in_virtual_time
 async def test_create_react_agent(
-    ask: Ask, script: Any, no_tasks: Any, version: Any, last: str
+    ask: Ask, script: Any, no_tasks: Any, version: Any, last: str, hook: bool
 ) -> None:
-    """In LangGraph's own agent, whose router knows no futures, nothing hangs or leaks."""
+    """In LangGraph's own agent results are waited for; with the review hook they come later."""
     import warnings
 
     from langgraph.prebuilt import create_react_agent
-
-    ended: list[str] = []
 
     @effects()
     @tool
     async def slow(x: int = 0) -> str:
         """Take a while."""
-        try:
-            await asyncio.sleep(5)
-        finally:
-            ended.append("ended")
-        return "slow value"
+        await asyncio.sleep(5)
+        return f"slow value {x}"
 
     node = AsyncFCToolNode([slow])
-    replies = [ask(call("slow")), *([ask(call("await_future"))] if last == "waits" else []), "done"]
-    model = script(*replies, *(["hello"] if last == "early" else []))
+    seen: list[str] = []
+
+    def second(messages: list[Any]) -> Any:
+        seen.extend(texts(messages))
+        return ask(call("await_future")) if last == "waits" else "early"
+
+    replies = [ask(call("slow", x=1)), second] + ["done"] * (hook or last == "waits")
+    model = script(*replies, "hello")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        agent = create_react_agent(model, node, version=version, checkpointer=InMemorySaver())
+        more = {"post_model_hook": node.review_hook} if hook else {}
+        agent = create_react_agent(
+            model, node, version=version, checkpointer=InMemorySaver(), **more
+        )
     final = await agent.ainvoke(go(), THREAD)
     no_tasks()
-    assert ended == ["ended"]
+    assert ("future_1 is running" in seen[0]) is hook
     assert_valid_history(final["messages"])
-    assert final["messages"][-1].text == "done"
-    if last == "waits":
-        assert texts(final["messages"]) == ["slow value"]
-    else:
-        assert "future_1 is running" in texts(final["messages"])[0]
-        final = await agent.ainvoke(go(), THREAD)
-        assert_valid_history(final["messages"])
-        assert final["messages"][-1].text == "hello"
+    assert texts(final["messages"]) == ["slow value 1"]
+    assert final["messages"][-1].text == ("done" if len(replies) == 3 else "early")
+    final = await agent.ainvoke(go(), THREAD)
+    assert_valid_history(final["messages"])
+    assert final["messages"][-1].text == "hello"
 
 
 @pytest.mark.parametrize("what", ["placeholder", "exchange", "everything"])
@@ -1276,9 +1277,11 @@ def split_graph(nodes: dict[str, Any], model: Any, by_tool: Callable[[str], str]
         return {"messages": [model.invoke(state["messages"])]}
 
     def route(state: Any) -> Any:
+        if tools_condition(state) == END:
+            return END
         made = state["messages"][-1].tool_calls
         if not made:
-            return next(iter(nodes)) if tools_condition(state) == "tools" else END
+            return next(iter(nodes))
         context = "tool_call_with_context"
         return [
             Send(by_tool(one["name"]), {"__type": context, "tool_call": one, "state": state})
@@ -1404,6 +1407,8 @@ async def test_rule_27_a_message_shared_with_a_plain_tool_node(
         return {"messages": [await model.ainvoke(state["messages"])]}
 
     def route(state: Any) -> Any:
+        if tools_condition(state) == END:
+            return END
         made = state["messages"][-1].tool_calls
         context = "tool_call_with_context"
         return [
@@ -1412,7 +1417,7 @@ async def test_rule_27_a_message_shared_with_a_plain_tool_node(
                 {"__type": context, "tool_call": one, "state": state},
             )
             for one in made
-        ] or tools_condition(state)
+        ] or "tools"
 
     builder = StateGraph(MessagesState)
     builder.add_node("agent", think)

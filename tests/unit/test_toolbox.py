@@ -8,7 +8,7 @@ import pytest
 from langchain_core.tools import BaseTool, InjectedToolCallId, StructuredTool, tool
 
 from langchain_asyncfc.effects import UNDECLARED, Effects, effects
-from langchain_asyncfc.toolbox import ToolFacts, gather_facts, unknown_tool
+from langchain_asyncfc.toolbox import Toolbox, ToolFacts
 
 
 @tool
@@ -22,8 +22,9 @@ def named(name: str, **more: Any) -> BaseTool:
 
 
 def gather(*tools: BaseTool, **options: Any) -> dict[str, ToolFacts]:
-    options = {"effects": None, "trust_mcp_hints": False, "timeout": None, **options}
-    return gather_facts(tools, **options)
+    toolbox = Toolbox(**options)
+    toolbox.add_all(tools)
+    return {tool.name: toolbox.on(tool.name) for tool in tools}
 
 
 @pytest.mark.parametrize(
@@ -155,5 +156,5 @@ def test_an_argument_of_the_tools_own_is_not_taken_for_the_flag() -> None:
 
 def test_an_unknown_name_is_answered_in_the_step_unless_a_wrapper_may_serve_it() -> None:
     """As by ToolNode: an unregistered name is an error at once, or a wrapper's to handle."""
-    assert unknown_tool(handled=False) == ToolFacts(None, Effects(), foreground=True)
-    assert unknown_tool(handled=True) == ToolFacts(None)
+    assert Toolbox().on("nothing") == ToolFacts(None, Effects(), foreground=True)
+    assert Toolbox(wraps=True).on("nothing") == ToolFacts(None)

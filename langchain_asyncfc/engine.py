@@ -1,0 +1,204 @@
+"""What the tool node and the middleware share: options, and the run that a step belongs to.
+
+A face (`tool_node`, `middleware`) turns what LangGraph or LangChain hands it into calls, and
+answers into what they expect. Everything between is done here and in the rooms below: find the
+run's scheduler, carry out the step, and clean up where there is no run.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, Literal, get_args
+from uuid import uuid4
+
+from langchain_core.messages import ToolMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.message import push_message
+
+from langchain_asyncfc.delivery import Answer, tool_messages_in
+from langchain_asyncfc.executors import Executor
+from langchain_asyncfc.records import read_thread
+from langchain_asyncfc.runs import (
+    DetachedRuns,
+    GraphRun,
+    graph_run,
+    new_scheduler,
+    thread_key,
+    watch_runs,
+)
+from langchain_asyncfc.scheduler import Lane, Scheduler
+from langchain_asyncfc.steps import Delivery, OnFinal, Policy, Step
+from langchain_asyncfc.toolbox import Toolbox
+from langchain_asyncfc.waiting import Wait, drive, drive_async
+
+__all__ = ["Engine"]
+
+_logger = logging.getLogger(__name__)
+
+Plan = Callable[[Step], Generator[Wait, None, list[Answer]]]
+"""What a step does."""
+
+
+class Engine:
+    """Carries out steps under one set of options.
+
+    Args:
+        toolbox: The tools.
+        grace: Seconds that a step waits for calls that may be fast.
+        delivery: Where outcomes go.
+        on_final: What happens at the end of a turn with futures unfinished.
+        max_concurrency: How many calls of one run may run at once.
+        executor: Where calls run; by default asyncio tasks, or threads in sync runs.
+        reviews: Whether every run comes back to this engine at the end of a turn. If not, the run
+            has to be marked as one that does (see `runs.mark_reviewed`), or its steps wait for
+            all results.
+
+    Attributes:
+        policy: The options that steps need.
+
+    Raises:
+        ValueError: When a number or option is out of range.
+    """
+
+    def __init__(
+        self,
+        toolbox: Toolbox,
+        *,
+        grace: float,
+        delivery: Literal["in_place", "append"],
+        on_final: Literal["review", "settle", "detach"],
+        max_concurrency: int | None,
+        executor: Executor | None,
+        reviews: bool = False,
+    ) -> None:
+        _check_options(grace, delivery, on_final, max_concurrency)
+        self.policy = Policy(toolbox, grace, delivery, on_final, may_end=reviews)
+        self._reviews = reviews
+        self._executor = executor
+        self._max_concurrency = max_concurrency
+        self._lanes: dict[int | None, Lane] = {}
+        self._detached = DetachedRuns()
+        self._warned = False
+        watch_runs()
+
+    async def astep(
+        self, config: RunnableConfig, messages: Sequence[Any], plan: Plan
+    ) -> list[Answer]:
+        """Carry out a step on this event loop. Cancelling it ends the step where it waits."""
+        run, scheduler = self._scheduler(config, is_async=True)
+        step = self._step(config, messages, run, scheduler)
+        try:
+            answers = await drive_async(scheduler, plan(step))
+        finally:
+            if run is None:
+                await GraphRun(scheduler, is_async=True).aend(None)
+        if run is not None:
+            _stream_again(answers, messages)
+        return answers
+
+    def step(self, config: RunnableConfig, messages: Sequence[Any], plan: Plan) -> list[Answer]:
+        """Carry out a step in this thread."""
+        run, scheduler = self._scheduler(config, is_async=False)
+        step = self._step(config, messages, run, scheduler)
+        try:
+            answers = drive(scheduler, plan(step))
+        finally:
+            if run is None:
+                GraphRun(scheduler, is_async=False).end(None)
+        if run is not None:
+            _stream_again(answers, messages)
+        return answers
+
+    async def aclose(self) -> None:
+        """Cancel the detached futures, and wait for them."""
+        await self._detached.aclose()
+
+    def close(self) -> None:
+        """Cancel the detached futures of runs by `invoke` and `stream`."""
+        self._detached.close()
+
+    def _scheduler(
+        self, config: RunnableConfig, *, is_async: bool
+    ) -> tuple[GraphRun | None, Scheduler]:
+        """The run that a step belongs to, and the scheduler of its futures."""
+        thread = thread_key(config)
+
+        def make() -> GraphRun:
+            scheduler = self._detached.take(thread, is_async=is_async)
+            scheduler = scheduler or new_scheduler(uuid4().hex, is_async=is_async)
+            run = GraphRun(scheduler, is_async=is_async, warns=True)
+            if self.policy.on_final == "detach":
+                run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
+            return run
+
+        run = graph_run(config, make, is_async=is_async)
+        if run is not None:
+            return run, run.scheduler
+        return None, new_scheduler(uuid4().hex, is_async=is_async)
+
+    def _step(
+        self,
+        config: RunnableConfig,
+        messages: Sequence[Any],
+        run: GraphRun | None,
+        scheduler: Scheduler,
+    ) -> Step:
+        lane = self._lane(config.get("max_concurrency"))
+        switch = (config.get("configurable") or {}).get("asyncfc", True)
+        return Step(
+            self.policy,
+            lane,
+            scheduler,
+            read_thread(messages),
+            in_run=run is not None,
+            waits=switch is False or not self._comes_back(run),
+        )
+
+    def _comes_back(self, run: GraphRun | None) -> bool:
+        """Whether futures may be left behind, since the run comes back at the end of its turn."""
+        if self._reviews or run is None or run.reviewed:
+            return True
+        if not self._warned:
+            self._warned = True
+            _logger.warning(
+                "Every result is waited for, because nothing in this run looks after unfinished "
+                "futures when the model has answered. Route with "
+                "langchain_asyncfc.tools_condition, and call it before calls are sent to the "
+                "tools; or give the node's review_hook to create_react_agent as post_model_hook."
+            )
+        return False
+
+    def _lane(self, asked: int | None) -> Lane:
+        """How calls are run under this engine's limit and the run's."""
+        limits = [limit for limit in (asked, self._max_concurrency) if limit is not None]
+        limit = min(limits, default=None)
+        if limit not in self._lanes:
+            self._lanes[limit] = Lane(self._executor, limit)
+        return self._lanes[limit]
+
+
+def _check_options(grace: float, delivery: str, on_final: str, max_concurrency: int | None) -> None:
+    if not grace >= 0:
+        msg = f"grace must be a number of seconds that is not negative, not {grace!r}."
+        raise ValueError(msg)
+    for option, value, choices in (
+        ("delivery", delivery, get_args(Delivery)),
+        ("on_final", on_final, get_args(OnFinal)),
+    ):
+        if value not in choices:
+            msg = f"{option} must be one of {', '.join(map(repr, choices))}, not {value!r}."
+            raise ValueError(msg)
+    if max_concurrency is not None and not max_concurrency >= 1:
+        msg = f"max_concurrency must be at least 1, not {max_concurrency!r}."
+        raise ValueError(msg)
+
+
+def _stream_again(answers: Sequence[Answer], before: Sequence[Any]) -> None:
+    """Show delivered messages in `stream_mode="messages"`, which drops a second one of an id."""
+    shown = {m.id for m in before if isinstance(m, ToolMessage) and m.id is not None}
+    for item in answers:
+        for message in tool_messages_in(item):
+            if message.id in shown:
+                push_message(message, state_key=None)
