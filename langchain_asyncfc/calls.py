@@ -86,7 +86,15 @@ def is_control(tool_call: ToolCall) -> bool:
     return tool_call["name"] in CONTROL_TOOLS
 
 
-def read_call(ordinal: int, tool_call: ToolCall, facts: ToolFacts, *, strict: bool = False) -> Call:
+def read_call(
+    ordinal: int,
+    tool_call: ToolCall,
+    facts: ToolFacts,
+    *,
+    first: int | None = None,
+    strict: bool = False,
+    literal: bool = False,
+) -> Call:
     """Read one tool call.
 
     References may only name older futures; anything else becomes the call's `problem`.
@@ -95,8 +103,10 @@ def read_call(ordinal: int, tool_call: ToolCall, facts: ToolFacts, *, strict: bo
         ordinal: The number of the call in its thread.
         tool_call: The call as the model made it.
         facts: What is known of its tool.
+        first: The number of the first call of its message.
         strict: Whether the model was bound to strict schemas, in which it can only say with
             `null` that an optional argument is not given.
+        literal: Whether the arguments hold values already, so that nothing in them is a reference.
     """
     args: Mapping[str, Any] = tool_call["args"]
     wanted: Literal[False, True, "all"] = False
@@ -105,9 +115,13 @@ def read_call(ordinal: int, tool_call: ToolCall, facts: ToolFacts, *, strict: bo
         args = {name: value for name, value in args.items() if name != AWAIT_RESULT}
     if strict and facts.tool is not None:
         args = without_nulls(facts.tool, args)
+    if literal:
+        return Call(ordinal, tool_call, args, facts, (), wanted)
     try:
         sites = find_references(args)
         _check_known(sites, ordinal)
+        if facts.approved:
+            _check_shown(sites, ordinal if first is None else first)
     except ReferenceProblem as problem:
         return Call(ordinal, tool_call, args, facts, (), wanted, problem)
     return Call(ordinal, tool_call, args, facts, sites, wanted)
@@ -126,6 +140,18 @@ def _check_known(sites: Sequence[Site], ordinal: int) -> None:
                 msg = (
                     f"Unknown reference '{reference}': {known_futures(ordinal - 1)}. Refer to "
                     "one of these, or put a backslash in front if the text is meant literally."
+                )
+                raise UnknownReference(msg)
+
+
+def _check_shown(sites: Sequence[Site], first: int) -> None:
+    """A person approves values. Those of the same message are not there when they are asked."""
+    for site in sites:
+        for reference in site.references:
+            if reference.ordinal >= first:
+                msg = (
+                    f"'{reference}' is made by the same message, so the person who approves this "
+                    "call cannot see its value. Make this call again when it has finished."
                 )
                 raise UnknownReference(msg)
 

@@ -16,7 +16,7 @@ from langgraph.types import Command, Send
 
 from langchain_asyncfc.calls import Call
 from langchain_asyncfc.futures import FutureState, Outcome
-from langchain_asyncfc.records import outcome_record, with_record
+from langchain_asyncfc.records import is_pending, outcome_record, with_record
 
 __all__ = [
     "LOST",
@@ -109,13 +109,19 @@ class Riders:
 
 
 def carrier_among(answers: Sequence[Answer]) -> Answer | None:
-    """The first answer with a tool message on which outcomes can ride, a plain one if possible."""
-    for item in answers:
-        if isinstance(item, ToolMessage):
+    """The first answer with a tool message on which outcomes can ride, a plain one if possible.
+
+    Best is one that stays: what rides on a placeholder is gone when that is replaced.
+    """
+    plain = [item for item in answers if isinstance(item, ToolMessage)]
+    for item in plain:
+        if not is_pending(item):
             return item
-    for item in answers:
-        if isinstance(item, Command) and _first_message(item) is not None:
-            return item
+    if plain:
+        return plain[0]
+    for answered in answers:
+        if isinstance(answered, Command) and _first_message(answered) is not None:
+            return answered
     return None
 
 

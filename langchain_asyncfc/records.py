@@ -9,6 +9,7 @@ forks and restarts see the thread as it is; process memory is a cache.
 | placeholder | `{"future": id, "state": "pending"}`; with `"detach": True` if nobody waits for it |
 | outcome in place of it | `{"future": id, "state": …}`; with `"value"` if JSON keeps it exactly |
 | message that outcomes rode on | `{"delivered": {id: {"state": …, "value": …}}}` |
+| `AIMessage` with values for references | `{"literal": [call id, …], "values_of": [id, …]}` |
 
 A record is data from a message: whatever does not have this form is not a record.
 """
@@ -17,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 
@@ -33,6 +34,7 @@ CONTROL_TOOLS: Final = frozenset({AWAIT_FUTURE, CANCEL_FUTURE})
 
 _KEY: Final = "asyncfc"
 _PENDING: Final = "pending"
+_NONE: Final[frozenset[Any]] = frozenset()
 
 
 def _record(message: BaseMessage) -> Mapping[str, Any]:
@@ -40,10 +42,28 @@ def _record(message: BaseMessage) -> Mapping[str, Any]:
     return record if isinstance(record, Mapping) else {}
 
 
-def with_record(message: ToolMessage, record: Mapping[str, Any], **changes: Any) -> ToolMessage:
+_Message = TypeVar("_Message", bound=BaseMessage)
+
+
+def with_record(message: _Message, record: Mapping[str, Any], **changes: Any) -> _Message:
     """A copy of a message with a record, merged into one that it has."""
     kwargs = {**message.additional_kwargs, _KEY: {**_record(message), **record}}
     return message.model_copy(update={**changes, "additional_kwargs": kwargs})
+
+
+def literal_record(call_ids: Iterable[str | None], futures: Iterable[str]) -> dict[str, Any]:
+    """The record of a message in whose calls the references were replaced by values.
+
+    Args:
+        call_ids: The calls.
+        futures: What they referred to.
+    """
+    return {"literal": list(call_ids), "values_of": list(futures)}
+
+
+def is_pending(message: BaseMessage) -> bool:
+    """Whether a message is a placeholder."""
+    return _record(message).get("state") == _PENDING
 
 
 def pending_record(future: str, *, detach: bool) -> dict[str, Any]:
@@ -87,6 +107,8 @@ class Thread:
         ended: Records of delivered outcomes, by ordinal.
         last_human: Index of the last human message, -1 where there is none.
         instructed: Whether a placeholder was shown before.
+        chained: Whether the model keeps the conversation itself and is sent only what came after
+            its last message (OpenAI's response ids), so that it never sees an edited one.
     """
 
     messages: Sequence[BaseMessage]
@@ -96,6 +118,30 @@ class Thread:
     ended: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     last_human: int = -1
     instructed: bool = False
+    chained: bool = False
+
+    @property
+    def literal(self) -> frozenset[Any]:
+        """Ids of calls of the batch whose arguments hold no references."""
+        ids = _record(self.batch).get("literal") if self.batch is not None else None
+        return frozenset(i for i in ids if isinstance(i, str)) if isinstance(ids, list) else _NONE
+
+    @property
+    def values_of(self) -> frozenset[int]:
+        """Futures to which the batch referred, and whose values it holds now."""
+        ids = _record(self.batch).get("values_of") if self.batch is not None else None
+        found = (_ordinal(i) for i in ids) if isinstance(ids, list) else ()
+        return frozenset(ordinal for ordinal in found if ordinal is not None)
+
+    @property
+    def tail(self) -> list[ToolMessage]:
+        """The tool messages after the batch."""
+        after: list[ToolMessage] = []
+        for message in reversed(self.messages):
+            if not isinstance(message, ToolMessage):
+                break
+            after.append(message)
+        return after[::-1]
 
     @property
     def highest(self) -> int:
@@ -160,6 +206,7 @@ def read_thread(messages: Iterable[Any]) -> Thread:
     for index, message in enumerate(thread.messages):
         if isinstance(message, AIMessage):
             thread.batch, thread.issued_before = message, counted
+            thread.chained = thread.chained or _response_id(message) is not None
             for call in message.tool_calls:
                 counted += call["name"] not in CONTROL_TOOLS
         elif isinstance(message, ToolMessage):
@@ -168,6 +215,20 @@ def read_thread(messages: Iterable[Any]) -> Thread:
         elif isinstance(message, HumanMessage):
             thread.last_human = index
     return thread
+
+
+def _response_id(message: AIMessage) -> str | None:
+    """The id under which OpenAI's Responses API keeps the conversation up to this message."""
+    found = message.response_metadata.get("id")
+    return found if isinstance(found, str) and found.startswith("resp_") else None
+
+
+def unchained(message: AIMessage) -> AIMessage:
+    """A message without its response id: what was changed in it is not what the model keeps."""
+    if _response_id(message) is None:
+        return message
+    metadata = {k: v for k, v in message.response_metadata.items() if k != "id"}
+    return message.model_copy(update={"response_metadata": metadata})
 
 
 def _read_records(thread: Thread, message: ToolMessage) -> None:

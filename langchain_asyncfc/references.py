@@ -95,6 +95,14 @@ def find_references(args: Mapping[str, Any]) -> tuple[Site, ...]:
     return tuple(sites)
 
 
+def holds_references(args: Mapping[str, Any]) -> bool:
+    """Whether there are references or escaped ones in a call's arguments, all well-formed."""
+    try:
+        return bool(find_references(args))
+    except MalformedReference:
+        return False
+
+
 def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
     """Every string below `value`, with its place; without recursion, so depth cannot break it."""
     stack: list[tuple[Location, Any]] = [(location, value)]

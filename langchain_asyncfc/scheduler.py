@@ -13,7 +13,7 @@ import heapq
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import replace
 from typing import Any
@@ -65,6 +65,7 @@ class Scheduler:
         self._last = 0
         self._undelivered: dict[int, ToolFuture] = {}
         self._failure: ToolFuture | None = None
+        self._placeholders = False
         self._failure_callbacks: list[Callable[[], None]] = []
         self._batch = 0
         self._message: object = None
@@ -156,6 +157,19 @@ class Scheduler:
             self._values.earlier = earlier_value
             return [self._futures.get(call.ordinal) or self._issue(call, lane) for call in calls]
 
+    def resolved(self, call: Call, earlier_value: Callable[[int], Any]) -> Mapping[str, Any] | None:
+        """A call's arguments with values for references; `None` while one has not finished.
+
+        Raises:
+            ReferenceProblem: When a value is not there or does not fit.
+        """
+        with self._lock:
+            self._values.earlier = earlier_value
+            futures = [self._futures.get(reference.ordinal) for reference in call.references]
+            if any(future is not None and not future.done for future in futures):
+                return None
+            return self._values.final(call)
+
     def provide(self, future: ToolFuture, invocation: Invocation, context: Context) -> None:
         """Say how a call is run. A call that may start starts now."""
         with self._lock:
@@ -182,6 +196,12 @@ class Scheduler:
         with self._lock:
             self._undelivered.pop(future.call.ordinal, None)
             self._tracker.seen(future.call.ordinal)
+
+    def is_first_placeholder(self) -> bool:
+        """Whether no placeholder was written in this run yet; asked when one is."""
+        with self._lock:
+            first, self._placeholders = not self._placeholders, True
+            return first
 
     def forget_interrupted(self) -> None:
         """Forget calls that ended with something to be raised, so that a resumed run starts them.

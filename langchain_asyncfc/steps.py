@@ -12,17 +12,17 @@ A step is a generator that yields what it waits for, so it is written once for `
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Any, Literal, cast
 from uuid import uuid4
 
-from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langgraph.errors import GraphBubbleUp
 
-from langchain_asyncfc.calls import Call, is_control, known_futures, read_call
-from langchain_asyncfc.control import named_futures, timeout_of
+from langchain_asyncfc.calls import Call, is_control, read_call
+from langchain_asyncfc.control_calls import ControlCalls, control_message
 from langchain_asyncfc.delivery import (
     LOST,
     Answer,
@@ -32,19 +32,25 @@ from langchain_asyncfc.delivery import (
     carrier_among,
     ride,
 )
-from langchain_asyncfc.errors import InvalidControlCall
+from langchain_asyncfc.errors import ReferenceProblem
 from langchain_asyncfc.futures import FutureState, Outcome, future_id
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.placeholders import placeholder
-from langchain_asyncfc.records import AWAIT_FUTURE, CANCEL_FUTURE, Thread, seen_again, waits_at_end
+from langchain_asyncfc.records import (
+    AWAIT_FUTURE,
+    CANCEL_FUTURE,
+    Thread,
+    literal_record,
+    seen_again,
+    unchained,
+    waits_at_end,
+    with_record,
+)
 from langchain_asyncfc.scheduler import Lane, Scheduler, ToolFuture
 from langchain_asyncfc.toolbox import Toolbox
 from langchain_asyncfc.waiting import Wait
 
 __all__ = ["Policy", "Step"]
-
-_CANCEL_SECONDS: Final = 0.01
-"""How long a step waits for cancelled tools to end; the default grace period."""
 
 Delivery = Literal["in_place", "append"]
 OnFinal = Literal["review", "settle", "detach"]
@@ -102,17 +108,20 @@ class Step:
         self._thread = thread
         self._in_run = in_run
         self._waits = waits or not in_run
+        self.goes_on = False
+        self._control = ControlCalls(scheduler, thread, policy.grace)
 
     # -- a batch of calls -----------------------------------------------------------------------
 
     def answer_calls(
-        self, arrivals: Sequence[tuple[ToolCall, Invocation]]
+        self, arrivals: Sequence[tuple[ToolCall, Invocation]], *, deliver: bool = True
     ) -> Generator[Wait, None, list[Answer]]:
         """Issue the calls that came in and answer each.
 
         Args:
             arrivals: The calls and what runs them, in call order; a part of the batch where a
                 graph sends each call to a task of its own.
+            deliver: Whether to deliver earlier outcomes as well. If not, `deliver` has to follow.
 
         Returns:
             One answer for each arrival, in call order (a call may answer with several messages
@@ -123,9 +132,11 @@ class Step:
         """
         message = self._message(arrivals)
         arrived = self._issue(message, arrivals)
-        yield from self._wait(arrivals, arrived)
+        yield from self._wait(message, arrivals, arrived)
         yield from self._raise_failure(arrived)
         answers = self._answers(arrivals, arrived)
+        if not deliver:
+            return answers
         # Where a graph sends each call to a task of its own, one of them delivers for all, and
         # one that awaited delivers what it awaited.
         first = next(call for call, is_open in message if is_open)
@@ -142,8 +153,9 @@ class Step:
             return [(call, True) for call in calls]
         unanswered = self._thread.unanswered()
         batch = list(zip(message.tool_calls, unanswered, strict=True))
+        # By id, since a wrapper may have put other arguments into a call that a person edited.
         at = {call["id"]: n for n, (call, is_open) in enumerate(batch) if is_open}
-        if not all(call["id"] in at and batch[at[call["id"]]][0] == call for call in calls):
+        if not all(call["id"] in at for call in calls):
             return [(call, True) for call in calls]
         for call in calls:
             batch[at[call["id"]]] = (call, True)  # what arrived, so that it can be found again
@@ -165,6 +177,7 @@ class Step:
         ordinal = self._scheduler.first_ordinal(
             known_as, [call for call, _ in message], self._thread.highest
         )
+        first = ordinal
         here = {id(call) for call, _ in arrivals}
         calls: list[Call] = []
         place: dict[int, int] = {}
@@ -173,8 +186,7 @@ class Step:
                 continue
             if id(tool_call) in here or (is_open and tool_call["name"] in self._policy.toolbox):
                 place[id(tool_call)] = len(calls)
-                facts = self._policy.toolbox.on(tool_call["name"])
-                calls.append(read_call(ordinal, tool_call, facts, strict=self._policy.strict))
+                calls.append(self._read(ordinal, tool_call, first))
             ordinal += 1
         futures = self._scheduler.issue(known_as, calls, self._lane, self._thread.value_of)
         found: list[ToolFuture | None] = []
@@ -185,23 +197,34 @@ class Step:
             found.append(future)
         return found
 
+    def _read(self, ordinal: int, tool_call: ToolCall, first: int) -> Call:
+        return read_call(
+            ordinal,
+            tool_call,
+            self._policy.toolbox.on(tool_call["name"]),
+            first=first,
+            strict=self._policy.strict,
+            literal=tool_call["id"] in self._thread.literal,
+        )
+
     # -- waiting --------------------------------------------------------------------------------
 
     def _wait(
         self,
+        message: Sequence[tuple[ToolCall, bool]],
         arrivals: Sequence[tuple[ToolCall, Invocation]],
         arrived: Sequence[ToolFuture | None],
     ) -> Generator[Wait, None, None]:
         own = [future for future in arrived if future is not None]
         for call, _ in arrivals:
             if call["name"] == CANCEL_FUTURE:
-                yield from self._cancel(call)
+                yield from self._control.cancel(call)
         fast = self._likely_fast(own)
         if fast:
             yield Wait(fast, self._policy.grace, patient=True)
             for future in fast:
                 self._note_speed(future, fast=future.done)
-        if self._waits:
+        if self._waits or any(is_open and self._comes_last(call) for call, is_open in message):
             yield Wait(own)
         yield Wait([f for f in own if f.call.facts.foreground or f.call.await_result])
         if any(future.call.await_result == "all" for future in own):
@@ -209,7 +232,10 @@ class Step:
             yield Wait([f for f in self._scheduler.live() if f.provided is not None])
         for call, _ in arrivals:
             if call["name"] == AWAIT_FUTURE:
-                yield from self._await(call)
+                yield from self._control.wait(call)
+
+    def _comes_last(self, call: ToolCall) -> bool:
+        return self._policy.toolbox.on(call["name"]).comes_last
 
     def _likely_fast(self, futures: Sequence[ToolFuture]) -> list[ToolFuture]:
         """The calls for which a grace period may pay.
@@ -236,50 +262,6 @@ class Step:
         if future.seconds is not None and future.seconds <= self._policy.grace:
             self._note_speed(future, fast=True)
 
-    def _cancel(self, call: ToolCall) -> Generator[Wait, None, None]:
-        named = self._named(call)
-        if named is not None and not isinstance(named, InvalidControlCall):
-            self._scheduler.cancel(named)
-            # Most tools end as soon as they are cancelled; the model is told so at once.
-            yield Wait(named, max(self._policy.grace, _CANCEL_SECONDS), patient=True)
-
-    def _await(self, call: ToolCall) -> Generator[Wait, None, None]:
-        named = self._named(call)
-        if isinstance(named, InvalidControlCall):
-            return
-        futures = self._older_than(call) if named is None else named
-        try:
-            timeout = timeout_of(call)
-        except InvalidControlCall:
-            return
-        yield Wait(futures, timeout)
-
-    def _older_than(self, call: ToolCall) -> list[ToolFuture]:
-        highest = self._ordinal_before(call)
-        live = self._scheduler.live()
-        return [f for f in live if f.call.ordinal <= highest and f.provided is not None]
-
-    def _ordinal_before(self, call: ToolCall) -> int:
-        """The highest ordinal issued before a control call."""
-        message = self._thread.batch
-        calls = message.tool_calls if message is not None else []
-        later = 0
-        for other in reversed(calls):
-            if other is call or other == call:
-                break
-            later += not is_control(other)
-        return max(self._scheduler.last, self._thread.highest) - later
-
-    def _named(self, call: ToolCall) -> list[ToolFuture] | InvalidControlCall | None:
-        """The futures of this run that a control call names, or what is wrong with it."""
-        try:
-            ordinals = named_futures(call, self._ordinal_before(call))
-        except InvalidControlCall as error:
-            return error
-        if ordinals is None:
-            return None
-        return [f for o in ordinals if (f := self._scheduler.get(o)) is not None]
-
     # -- answering ------------------------------------------------------------------------------
 
     def _raise_failure(self, arrived: Sequence[ToolFuture | None]) -> Generator[Wait, None, None]:
@@ -304,61 +286,37 @@ class Step:
         arrived: Sequence[ToolFuture | None],
     ) -> list[Answer]:
         answers: list[Answer] = []
-        instructed = self._thread.instructed
         for (tool_call, _), future in zip(arrivals, arrived, strict=True):
             if future is None:
-                answers.append(self._control_answer(tool_call))
+                answers.append(self._control.answer(tool_call))
             elif future.outcome is not None:
                 self._take(future)
                 answers.extend(answer(future.call, future.outcome))
             else:
                 detach = self._policy.on_final == "detach"
-                answers.append(placeholder(future.call, full=not instructed, detach=detach))
-                instructed = True
+                full = not self._thread.instructed and self._scheduler.is_first_placeholder()
+                answers.append(placeholder(future.call, full=full, detach=detach))
         return answers
-
-    def _control_answer(self, call: ToolCall) -> ToolMessage:
-        try:
-            ordinals = named_futures(call, self._ordinal_before(call))
-            if call["name"] == AWAIT_FUTURE:
-                timeout_of(call)
-            elif ordinals is None:
-                _refuse_nameless(self._scheduler.last)
-        except InvalidControlCall as error:
-            return _control_message(call, f"Error: {error}", "error")
-        if ordinals is None:
-            ordinals = [*self._thread.pending]
-        return _control_message(call, self._report(ordinals))
-
-    def _report(self, ordinals: Sequence[int]) -> str:
-        """Which of these futures are in which state, in words."""
-        by_state: dict[str, list[str]] = {}
-        for ordinal in ordinals:
-            future = self._scheduler.get(ordinal)
-            if future is None:
-                state = "lost" if ordinal in self._thread.pending else "finished"
-            elif future.outcome is None:
-                state = "still running" if future.recording.stop is None else "being cancelled"
-            elif future.state is FutureState.RESOLVED:
-                state = "finished"
-            else:
-                state = str(future.state)
-            by_state.setdefault(state, []).append(future_id(ordinal))
-        parts = [f"{state.capitalize()}: {', '.join(ids)}." for state, ids in by_state.items()]
-        return " ".join(parts) or "Nothing was running."
 
     # -- delivering -----------------------------------------------------------------------------
 
-    def _due(self, *, can_ride: bool) -> list[tuple[int, str, Outcome, ToolMessage | None]]:
+    @property
+    def _in_place(self) -> bool:
+        """Whether outcomes go where the placeholder is: where that is asked for, and seen."""
+        return self._policy.delivery == "in_place" and not self._thread.chained
+
+    def _due(
+        self, *, in_place: bool, can_ride: bool
+    ) -> list[tuple[int, str, Outcome, ToolMessage | None]]:
         """Outcomes to be delivered now: ordinal, call id, outcome, and placeholder if there is one.
 
         Args:
+            in_place: Whether outcomes go where the placeholder is.
             can_ride: Whether there is a message for outcomes to ride on; those that need one and
                 have none stay for a later step.
         """
         due: list[tuple[int, str, Outcome, ToolMessage | None]] = []
         claim = self._thread.batch.id if self._thread.batch is not None else None
-        in_place = self._policy.delivery == "in_place"
         for ordinal, message in self._thread.pending.items():
             future = self._scheduler.get(ordinal)
             if not (in_place or can_ride):
@@ -375,41 +333,67 @@ class Step:
                 due.append((future.call.ordinal, future.call.id or "", future.outcome, None))
         return due
 
-    def _deliver(self, answers: list[Answer]) -> list[Answer]:
-        """Add what became finished to a step's answers."""
+    def _deliver(self, answers: Sequence[Answer], *, in_place: bool = False) -> list[Answer]:
+        """Add what became finished to a step's answers.
+
+        Args:
+            answers: The answers.
+            in_place: Deliver in place although the policy says otherwise, as the run may be over.
+        """
+        in_place = in_place or self._in_place
         carrier = carrier_among(answers)
         riders = Riders()
-        in_place: list[Answer] = []
-        for ordinal, call_id, outcome, message in self._due(can_ride=carrier is not None):
-            if message is not None and self._policy.delivery == "in_place":
-                in_place += answer_in_place(future_id(ordinal), message, outcome)
+        replaced: list[Answer] = []
+        due = self._due(in_place=in_place, can_ride=carrier is not None)
+        for ordinal, call_id, outcome, message in due:
+            if message is not None and in_place:
+                replaced += answer_in_place(future_id(ordinal), message, outcome)
             else:
                 riders.add(future_id(ordinal), call_id, outcome, message)
         if riders.parts and carrier is not None:
             answers = [ride(a, riders) if a is carrier else a for a in answers]
-        return [*answers, *in_place, *riders.others]
+        return [*answers, *replaced, *riders.others]
+
+    def deliver(self) -> Generator[Wait, None, list[Answer]]:
+        """Deliver what has become finished, where all calls of the last message are answered.
+
+        Returns:
+            The messages that change or are new, and what else the results bring.
+
+        Raises:
+            BaseException: What `ToolNode` would raise for one of the run's calls.
+        """
+        yield from self._raise_failure([])
+        told = self._thread.tail
+        return [a for a in self._deliver(told) if not any(a is known for known in told)]
 
     def end_turn(self) -> Generator[Wait, None, list[Answer]]:
         """Wait for what is unfinished at the end of a turn, and deliver it.
 
+        The turn ends with a message without calls, or with one whose calls give a structured
+        answer and are answered already. Sets `goes_on` if the model has to be called again.
+
         Returns:
-            Nothing where nothing is pending. Else the delivered messages, led by the premature
-            answer, now with a call to `await_future`, and the answer to that call; they are left
-            out where the turn is over without another call of the model.
+            Nothing where nothing is pending. Else the delivered messages, after what makes the
+            premature answer a valid part of the history: the message itself, now with a call to
+            `await_future`, and the answer to that call; or other answers to its calls. They are
+            left out where the turn is over without another call of the model.
         """
         final = self._thread.batch
         ordinals = waits_at_end(self._thread)
         if final is None or not ordinals or not self._in_run:
             return []
-        futures = [f for o in ordinals if (f := self._scheduler.get(o)) is not None]
-        if self._policy.on_final != "detach":
-            yield Wait(futures)
-        yield from self._raise_failure([])
-        if self._may_end(ordinals):
-            return self._deliver([])
+        unseen = [ordinal for ordinal in ordinals if ordinal not in self._thread.values_of]
+        yield from self._finish(ordinals)
+        if not unseen or self._may_end(unseen):
+            return self._deliver([], in_place=True)
+        self.goes_on = True
+        if final.tool_calls:
+            names = ", ".join(map(future_id, unseen))
+            return self._deliver([_not_taken(message, names) for message in self._thread.tail])
         call = _await_call()
-        asking = final.model_copy(update={"tool_calls": [call]})
-        told = _control_message(call, self._report(ordinals))
+        asking = unchained(final).model_copy(update={"tool_calls": [call]})
+        told = control_message(call, self._control.report(ordinals))
         answers = self._deliver([told])
         for ordinal in ordinals:
             future = self._scheduler.get(ordinal)
@@ -417,9 +401,99 @@ class Step:
                 answers.append(seen_again(self._thread, self._thread.pending[ordinal]))
         return [asking, *answers]
 
+    def end_run(self) -> Generator[Wait, None, list[Answer]]:
+        """Wait for what is unfinished where the run ends without another call of the model.
+
+        Returns:
+            The delivered messages.
+        """
+        ordinals = waits_at_end(self._thread)
+        if not ordinals or not self._in_run:
+            return []
+        yield from self._finish(ordinals)
+        return self._deliver([], in_place=True)
+
+    def finish_before(self) -> Generator[Wait, None, list[Answer]]:
+        """Finish and deliver everything, before a call is met that may end the run.
+
+        That is a call that a person approves, one that may interrupt, or a hand-off to another
+        agent. What the run leaves behind would be lost, and a person has to see values where
+        references stand.
+
+        Returns:
+            Nothing where the last message has no such call. Else the delivered messages, led by
+            the last message if its arguments changed.
+        """
+        batch = self._thread.batch
+        if batch is None or not self._in_run:
+            return []
+        open_calls = [c for c, is_open in self._message([]) if is_open and not is_control(c)]
+        if not any(self._comes_last(call) for call in open_calls):
+            return []
+        yield Wait(self._scheduler.live())
+        yield from self._raise_failure([])
+        shown = [c["id"] for c in open_calls if self._policy.toolbox.on(c["name"]).approved]
+        delivered = self._deliver([], in_place=True)
+        return [*self._with_values(batch, shown), *delivered]
+
+    def resolve(self, names: Collection[str]) -> Generator[Wait, None, list[Answer]]:
+        """Put values where references stand in the last message's calls to some tools.
+
+        For calls that never become futures, as the ones by which a model gives its structured
+        answer: waits for the references, and gives the message if it changed.
+        """
+        batch = self._thread.batch
+        if batch is None or not self._in_run:
+            return []
+        calls = [call for call in self._numbered(batch) if call.name in names]
+        wanted = {r.ordinal for call in calls for r in call.references}
+        yield Wait([f for o in wanted if (f := self._scheduler.get(o)) is not None])
+        return list(self._with_values(batch, [call.id for call in calls]))
+
+    def _numbered(self, batch: AIMessage) -> list[Call]:
+        """The calls of the last message."""
+        first = self._scheduler.first_ordinal(
+            batch.id or object(), batch.tool_calls, self._thread.highest
+        )
+        made = [call for call in batch.tool_calls if not is_control(call)]
+        return [self._read(first + n, call, first) for n, call in enumerate(made)]
+
+    def _with_values(
+        self, batch: AIMessage, call_ids: Collection[str | None]
+    ) -> Sequence[AIMessage]:
+        """The last message with values for references in some of its calls, if that changes it."""
+        args: dict[str | None, Mapping[str, Any]] = {}
+        futures: set[str] = set()
+        for call in self._numbered(batch):
+            if call.id not in call_ids or not call.sites or call.problem is not None:
+                continue
+            try:
+                values = self._scheduler.resolved(call, self._thread.value_of)
+            except ReferenceProblem:
+                continue  # the call will be answered with it
+            if values is not None:
+                args[call.id] = values
+                futures.update(future_id(r.ordinal) for r in call.references)
+        if not args:
+            return ()
+        tool_calls = [
+            cast("ToolCall", {**call, "args": dict(args[call["id"]])})
+            if call["id"] in args
+            else call
+            for call in batch.tool_calls
+        ]
+        record = literal_record([*self._thread.literal, *args], sorted(futures))
+        return (with_record(batch, record, tool_calls=tool_calls),)
+
+    def _finish(self, ordinals: Sequence[int]) -> Generator[Wait, None, None]:
+        futures = [f for o in ordinals if (f := self._scheduler.get(o)) is not None]
+        if self._policy.on_final != "detach":
+            yield Wait(futures)
+        yield from self._raise_failure([])
+
     def _may_end(self, ordinals: Sequence[int]) -> bool:
         """Whether the turn is over although its futures only finished after the answer."""
-        if not self._policy.may_end or self._policy.delivery != "in_place":
+        if not self._policy.may_end or not self._in_place:
             return False
         futures = [self._scheduler.get(ordinal) for ordinal in ordinals]
         if not all(f is not None and f.state is FutureState.RESOLVED for f in futures):
@@ -429,16 +503,16 @@ class Step:
         )
 
 
-def _refuse_nameless(last: int) -> None:
-    msg = f"cancel_future: name the futures to cancel; {known_futures(last)}."
-    raise InvalidControlCall(msg)
-
-
 def _await_call() -> ToolCall:
     return ToolCall(name=AWAIT_FUTURE, args={}, id=f"call_{uuid4().hex[:24]}", type="tool_call")
 
 
-def _control_message(
-    call: ToolCall, text: str, status: Literal["success", "error"] = "success"
-) -> ToolMessage:
-    return ToolMessage(text, name=call["name"], tool_call_id=call["id"] or "", status=status)
+def _not_taken(message: ToolMessage, names: str) -> ToolMessage:
+    """The answer to a call that gave a structured answer while futures were unfinished."""
+    if message.status == "error":
+        return message
+    text = (
+        f"Not taken as the answer: {names} had not finished when you gave it. The results are "
+        "there now. Give the answer again."
+    )
+    return message.model_copy(update={"content": text, "status": "error"})

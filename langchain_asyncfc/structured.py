@@ -1,0 +1,65 @@
+"""Structured answers of `create_agent`: no placeholder and no reference gets into one.
+
+A model gives a structured answer by a call to an artificial tool (`ToolStrategy`) or as JSON text
+(`ProviderStrategy`); LangChain parses it as soon as the model has spoken. In a call, references
+are replaced by values and it is parsed again. An answer that comes while futures are unfinished
+is no answer yet, so where it would be parsed as one, it is not asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain.agents.middleware import ModelResponse
+from langchain.agents.structured_output import (
+    AutoStrategy,
+    OutputToolBinding,
+    StructuredOutputError,
+    ToolStrategy,
+)
+from langchain_core.messages import AIMessage, ToolMessage
+
+__all__ = ["answer_tools", "is_plain", "parsed_again", "unparsed"]
+
+_TAKEN = "Returning structured response: {}"
+"""What `create_agent` answers to a call that gives the structured answer."""
+
+
+def answer_tools(response_format: Any) -> dict[str, OutputToolBinding[Any]]:
+    """The artificial tools by which a model may give a structured answer, by name."""
+    if isinstance(response_format, AutoStrategy):
+        response_format = ToolStrategy(schema=response_format.schema)
+    if not isinstance(response_format, ToolStrategy):
+        return {}
+    bindings = map(OutputToolBinding.from_schema_spec, response_format.schema_specs)
+    return {binding.tool.name: binding for binding in bindings}
+
+
+def is_plain(response_format: Any) -> bool:
+    """Whether the answer may be given as JSON text, which is parsed whenever the model speaks."""
+    return response_format is not None and not isinstance(response_format, ToolStrategy)
+
+
+def unparsed(error: StructuredOutputError) -> ModelResponse[Any] | None:
+    """What the model said, where LangChain could not parse it as a structured answer."""
+    message = getattr(error, "ai_message", None)
+    return ModelResponse(result=[message]) if isinstance(message, AIMessage) else None
+
+
+def parsed_again(
+    message: AIMessage, tools: Mapping[str, OutputToolBinding[Any]], response_format: Any
+) -> ModelResponse[Any] | None:
+    """A structured answer with values in place of references.
+
+    Returns:
+        `None` where the values do not fit the schema either.
+    """
+    (call,) = (call for call in message.tool_calls if call["name"] in tools)
+    try:
+        answer = tools[call["name"]].parse(call["args"])
+    except Exception:  # noqa: BLE001 - pydantic and dataclasses differ in what they raise
+        return None
+    content = getattr(response_format, "tool_message_content", None) or _TAKEN.format(answer)
+    told = ToolMessage(content, tool_call_id=call["id"] or "", name=call["name"])
+    return ModelResponse(result=[message, told], structured_response=answer)

@@ -1,0 +1,161 @@
+"""What stands around the middleware in `create_agent`: the other middleware and the tools.
+
+Some middleware cannot do its work when it stands on the wrong side of this one, some asks a
+person, and some looks at new tool messages only. LangChain hands a middleware nothing of that, so
+it is read from the arguments `tools` and `middleware` of the running `create_agent` call, at the
+one moment when that looks at the `tools` of each middleware. Where there is no such call, nothing
+is known, and everything works but the checks.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from langchain.agents import create_agent
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    ContextEditingMiddleware,
+    HumanInTheLoopMiddleware,
+    LLMToolEmulator,
+    PIIMiddleware,
+    SummarizationMiddleware,
+    TodoListMiddleware,
+    ToolCallLimitMiddleware,
+    ToolRetryMiddleware,
+)
+from langchain_core.tools import BaseTool
+from langchain_core.tools import tool as create_tool
+
+from langchain_asyncfc.effects import Effects
+
+__all__ = ["Surroundings", "running_create_agent"]
+
+_WORK_ON_RESULTS = (ToolRetryMiddleware, LLMToolEmulator)
+_MAX_FRAMES = 20
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The arguments of a `create_agent` call.
+
+    Attributes:
+        middleware: All middleware, in order.
+        tools: The tools that are not the middleware's own.
+    """
+
+    middleware: Sequence[Any] = ()
+    tools: Sequence[Any] = field(default=())
+
+    def check_order(self, here: Any) -> None:
+        """Check that every middleware can do its work where it stands.
+
+        Raises:
+            ValueError: When one cannot. The message says which order works.
+        """
+        place = next(i for i, m in enumerate(self.middleware) if m is here)
+        for other in self.middleware[:place]:
+            if isinstance(other, _works_on_results()):
+                _refuse(here, other, "after", "it would see placeholders instead of results")
+            if isinstance(other, ToolCallLimitMiddleware) and other.tool_name is None:
+                _refuse(here, other, "after", "it would count the calls by which a turn waits")
+            if isinstance(other, HumanInTheLoopMiddleware) and _mode(other) == "per_call":
+                _refuse(here, other, "after", "a person would see futures instead of values")
+        for other in self.middleware[place + 1 :]:
+            if isinstance(other, HumanInTheLoopMiddleware) and _mode(other) == "batched":
+                _refuse(here, other, "before", "a person would see futures instead of values")
+
+    def approved(self) -> set[str]:
+        """Names of the tools whose calls a person approves."""
+        found: set[str] = set()
+        for other in self.middleware:
+            if isinstance(other, HumanInTheLoopMiddleware):
+                found.update(other.interrupt_on)
+        return found
+
+    def reads_new_messages_only(self) -> bool:
+        """Whether some middleware would miss a value that is put where its placeholder was.
+
+        It takes the values after the last `AIMessage` for the new ones, or the oldest for old.
+        """
+        return any(
+            isinstance(other, ContextEditingMiddleware | SummarizationMiddleware)
+            or (isinstance(other, PIIMiddleware) and other.apply_to_tool_results)
+            for other in self.middleware
+        )
+
+    def wraps_tool_calls(self, here: Any) -> bool:
+        """Whether some other middleware wraps tool calls, so that it may serve unknown names."""
+        base = AgentMiddleware
+        return any(
+            type(other).wrap_tool_call is not base.wrap_tool_call
+            or type(other).awrap_tool_call is not base.awrap_tool_call
+            for other in self.middleware
+            if other is not here
+        )
+
+    def may_add_tools(self, here: Any) -> bool:
+        """Whether some other middleware may show the model tools that are not known here."""
+        base = AgentMiddleware
+        return any(
+            type(other).wrap_model_call is not base.wrap_model_call
+            or type(other).awrap_model_call is not base.awrap_model_call
+            for other in self.middleware
+            if other is not here
+        )
+
+    def all_tools(self, here: Any) -> Iterator[BaseTool]:
+        """The agent's tools that run in this process, without those of the middleware itself."""
+        others = [other for other in self.middleware if other is not here]
+        own = [tool for other in others for tool in getattr(other, "tools", ())]
+        for tool in [*own, *self.tools]:
+            if isinstance(tool, BaseTool):
+                yield tool
+            elif callable(tool):
+                yield create_tool(tool)
+
+    def known_effects(self) -> dict[str, Effects]:
+        """What tools of shipped middleware read and write, where it is one key of the state."""
+        todo = any(isinstance(other, TodoListMiddleware) for other in self.middleware)
+        return {"write_todos": Effects(writes="state:todos")} if todo else {}
+
+
+def _works_on_results() -> tuple[type, ...]:
+    try:
+        from langchain.agents.middleware import ToolErrorMiddleware  # noqa: PLC0415 - newer ones
+    except ImportError:
+        return _WORK_ON_RESULTS
+    return (*_WORK_ON_RESULTS, ToolErrorMiddleware)
+
+
+def _mode(other: Any) -> str:
+    return str(getattr(other, "interrupt_mode", "batched"))
+
+
+def _refuse(here: Any, other: Any, place: str, why: str) -> None:
+    name = other.name
+    order = f"[{here.name}, {name}]" if place == "after" else f"[{name}, {here.name}]"
+    msg = (
+        f"create_agent: {name} has to stand {place} {here.name} in the list of middleware, "
+        f"or {why}. The order that works: middleware={order}."
+    )
+    raise ValueError(msg)
+
+
+def running_create_agent(here: Any) -> Surroundings | None:
+    """The `create_agent` call that is looking at a middleware; `None` where there is none."""
+    code = create_agent.__code__
+    frame = sys._getframe(1)
+    for _ in range(_MAX_FRAMES):
+        if frame.f_code is code:
+            middleware = frame.f_locals.get("middleware") or ()
+            if not any(other is here for other in middleware):
+                return None
+            tools = [t for t in frame.f_locals.get("tools") or () if not isinstance(t, dict)]
+            return Surroundings(tuple(middleware), tuple(tools))
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return None
