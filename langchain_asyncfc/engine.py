@@ -51,12 +51,14 @@ class Engine:
         on_final: What happens at the end of a turn with futures unfinished.
         max_concurrency: How many calls of one run may run at once.
         executor: Where calls run; by default asyncio tasks, or threads in sync runs.
+        stream_events: Whether `stream_mode="custom"` is told what happens to futures.
         reviews: Whether every run comes back to this engine at the end of a turn. If not, the run
             has to be marked as one that does (see `runs.mark_reviewed`), or its steps wait for
             all results.
 
     Attributes:
         policy: The options that steps need.
+        stream_events: As given.
 
     Raises:
         ValueError: When a number or option is out of range.
@@ -71,10 +73,12 @@ class Engine:
         on_final: Literal["review", "settle", "detach"],
         max_concurrency: int | None,
         executor: Executor | None,
+        stream_events: bool,
         reviews: bool = False,
     ) -> None:
         _check_options(grace, delivery, on_final, max_concurrency)
         self.policy = Policy(toolbox, grace, delivery, on_final, may_end=reviews)
+        self.stream_events = stream_events
         self._reviews = reviews
         self._executor = executor
         self._max_concurrency = max_concurrency

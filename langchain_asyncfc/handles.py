@@ -108,6 +108,11 @@ class ToolFuture:
         check_transition(self.state, state)
         self.state = state
 
+    def announce(self, event: str) -> None:
+        """Tell `stream_mode="custom"` what happens to the future, where that is wanted."""
+        if self.provided is not None:
+            self.provided[0].announce(self.id, event, self.outcome)
+
     def claim(self, claimant: object) -> bool:
         """Take the outcome for delivery; `False` when the same claimant has taken it already.
 

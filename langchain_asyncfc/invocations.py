@@ -36,12 +36,31 @@ class Invocation:
             threads.
         wrapper: The user's wrapper around it, of the same kind.
         handle_tool_errors: The node's option; it also covers errors of the wrapper.
+        announces: Whether `stream_mode="custom"` is told what happens to the call.
     """
 
     request: ToolCallRequest
     execute: Callable[[ToolCallRequest], Any]
     wrapper: Callable[[ToolCallRequest, Callable[[ToolCallRequest], Any]], Any] | None
     handle_tool_errors: Any
+    announces: bool = False
+
+    def announce(self, future: str, event: str, outcome: Outcome | None) -> None:
+        """Write to the stream of the step that issued the call what happens to it.
+
+        Args:
+            future: The future's id.
+            event: `"issued"`, `"delivered"`, or the state that the future has come to.
+            outcome: Its outcome, once there is one.
+        """
+        if not self.announces:
+            return
+        call = self.request.tool_call
+        told = {"type": "asyncfc", "event": str(event), "future": future}
+        told |= {"tool": call["name"], "tool_call_id": call["id"] or ""}
+        if outcome is not None and outcome.note:
+            told["note"] = outcome.note
+        self.request.runtime.stream_writer(told)
 
     async def arun(self, tool_call: ToolCall, recording: Recording) -> Outcome:
         """Run the call on this event loop. Cancelling it cancels the tool."""

@@ -83,6 +83,7 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         timeout: float | Mapping[str, float] | None = None,
         max_concurrency: int | None = None,
         executor: Executor | None = None,
+        stream_events: bool = False,
         instructions: str | None = None,
     ) -> None:
         """Build the middleware.
@@ -103,6 +104,8 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
             timeout: Seconds that a call may run, for every tool or by tool name.
             max_concurrency: How many calls of one run may run at once.
             executor: Where calls run; by default asyncio tasks, or threads under `invoke`.
+            stream_events: Whether `stream_mode="custom"` is told when a future is issued, runs,
+                ends and is delivered, beside what the tools write there.
             instructions: What the model is told about futures, at the end of its system message.
                 By default `asyncfc_instructions()`; `""` for nothing.
 
@@ -122,6 +125,7 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
             on_final=on_final,
             max_concurrency=max_concurrency,
             executor=executor,
+            stream_events=stream_events,
             reviews=True,
         )
         self._instructions = asyncfc_instructions() if instructions is None else instructions
@@ -298,7 +302,8 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         if request.tool is not None and request.tool_call["name"] not in CONTROL_TOOLS:
             self._toolbox.add(request.tool)
         # Errors that the tools node would raise are raised, and handled by it.
-        arrivals = [(request.tool_call, Invocation(request, handler, None, False))]
+        invocation = Invocation(request, handler, None, False, announces=self._engine.stream_events)
+        arrivals = [(request.tool_call, invocation)]
         return lambda step: step.answer_calls(arrivals, deliver=False)
 
 

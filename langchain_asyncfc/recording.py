@@ -26,8 +26,12 @@ from langgraph.types import Command
 
 from langchain_asyncfc.errors import ToolCancelled, ToolStopped
 from langchain_asyncfc.executors import background_loop, worker_pool
+from langchain_asyncfc.values import plain_value
 
 __all__ = ["Recording", "RecordingTool"]
+
+FUTURE_METADATA: Final = "asyncfc_future"
+"""The key of a future's id in the metadata of its tool's run."""
 
 _MISSING: Final = object()
 
@@ -36,15 +40,17 @@ class Recording:
     """What is noted of one running call.
 
     Attributes:
+        future: The id of the call's future, put into the metadata of the tool's run.
         tool: The tool that runs; set when it is invoked.
         stop: Set by the runtime when it ends the call early; the reason.
         in_queue: Whether the call waits for a thread.
         began: When the call itself began, by the given clock; `None` if it has not.
     """
 
-    __slots__ = ("_message", "_now", "_raw", "_task", "began", "in_queue", "stop", "tool")
+    __slots__ = ("_message", "_now", "_raw", "_task", "began", "future", "in_queue", "stop", "tool")
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], future: str | None = None) -> None:
+        self.future = future
         self._now = now
         self._task: asyncio.Task[Any] | None = None
         self.in_queue = False
@@ -108,7 +114,7 @@ class Recording:
         if raw is _MISSING or message is not result or content != self._message:
             return content
         if getattr(tool, "response_format", "content") == "content_and_artifact":
-            raw = raw[0] if isinstance(raw, tuple) else raw
+            raw = plain_value(*raw) if isinstance(raw, tuple) else raw
         return content if isinstance(raw, ToolMessage | Command) else raw
 
 
@@ -162,6 +168,7 @@ class RecordingTool:
         if self._recording.stop is not None:
             raise self._recording.stop  # a wrapper tries again although the call was ended
         copied = _noting(self._tool)
+        config = self._named(config)
         self._recording.tool = self._tool
         token = _recording.set(self._recording)
         try:
@@ -170,6 +177,12 @@ class RecordingTool:
             return copied.invoke(call, config, **kwargs)
         finally:
             _recording.reset(token)
+
+    def _named(self, config: RunnableConfig | None) -> RunnableConfig:
+        """The config with the future's id in the metadata, for traces and event streams."""
+        known = config or {}
+        metadata = {**(known.get("metadata") or {}), FUTURE_METADATA: self._recording.future}
+        return {**known, "metadata": metadata}
 
     def _run_on_background_loop(self, running: Awaitable[Any]) -> Any:
         coroutine = self._recording.on_background_loop(running)
@@ -183,6 +196,7 @@ class RecordingTool:
         if self._recording.stop is not None:
             raise asyncio.CancelledError
         copied = _noting(self._tool)
+        config = self._named(config)
         self._recording.tool = self._tool
         token = _recording.set(self._recording)
         try:

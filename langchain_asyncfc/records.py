@@ -24,6 +24,7 @@ from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMe
 
 from langchain_asyncfc.errors import FailedReference
 from langchain_asyncfc.futures import FutureState, Outcome, future_id, ordinal_of
+from langchain_asyncfc.values import plain_value
 
 __all__ = ["CONTROL_TOOLS", "Thread", "outcome_record", "read_thread", "with_record"]
 
@@ -165,7 +166,7 @@ class Thread:
             raise FailedReference(f"{future_id(ordinal)} {record.get('state')}")
         return record["value"]
 
-    def _text_of(self, ordinal: int) -> str:
+    def _text_of(self, ordinal: int) -> Any:
         """The text of an ordinary answer, of which no record is kept."""
         counted = 0
         for index, message in enumerate(self.messages):
@@ -188,14 +189,15 @@ class Thread:
         return [call["id"] not in answered for call in self.batch.tool_calls]
 
 
-def _answer_after(messages: Sequence[BaseMessage], call_id: str | None, ordinal: int) -> str:
+def _answer_after(messages: Sequence[BaseMessage], call_id: str | None, ordinal: int) -> Any:
     for message in messages:
         if isinstance(message, ToolMessage) and message.tool_call_id == call_id:
             if _record(message).get("state") == _PENDING:
                 break
             if message.status == "error":
                 raise FailedReference(f"{future_id(ordinal)} failed: {message.text}")
-            return str(message.text)
+            value = plain_value(message.content, message.artifact)
+            return str(message.text) if value is message.content else value
     raise KeyError(ordinal)
 
 

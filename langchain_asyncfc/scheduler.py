@@ -175,6 +175,9 @@ class Scheduler:
         with self._lock:
             if future.provided is None:
                 future.provided = (invocation, context)
+                future.announce("issued")
+                if future.done:
+                    future.announce(future.state)
                 if future.ready and self._tracker.state(future.call.ordinal) is _WAITING:
                     self._enqueue(future)
 
@@ -194,7 +197,8 @@ class Scheduler:
     def mark_delivered(self, future: ToolFuture) -> None:
         """Note that the model was told of an outcome."""
         with self._lock:
-            self._undelivered.pop(future.call.ordinal, None)
+            if self._undelivered.pop(future.call.ordinal, None) is not None:
+                future.announce("delivered")
             self._tracker.seen(future.call.ordinal)
 
     def is_first_placeholder(self) -> bool:
@@ -255,7 +259,7 @@ class Scheduler:
 
     def _issue(self, call: Call, lane: Lane) -> ToolFuture:
         now = self._home.now
-        future = ToolFuture(call, lane, Recording(now), now())
+        future = ToolFuture(call, lane, Recording(now, call.future), now())
         self._futures[call.ordinal] = future
         self._live[call.ordinal] = future
         self._last = max(self._last, call.ordinal)
@@ -396,6 +400,7 @@ class Scheduler:
         invocation, context = future.provided
         tool_call = call.with_args(args)
         future.move(_RUNNING)
+        future.announce(_RUNNING)
         self._tracker.start(call.ordinal)
         self._running[future.lane] += 1
         job = Job(
@@ -463,6 +468,7 @@ class Scheduler:
         future.finished_at = self._home.now()
         del self._live[future.call.ordinal]
         self._undelivered[future.call.ordinal] = future
+        future.announce(outcome.state)
         if outcome.error is not None and self._failure is None:
             self._failure = future
         callbacks, future.callbacks = future.callbacks, []

@@ -165,6 +165,9 @@ class _Widener:
             return inner
         outer = {key: inner.pop(key) for key in _ANNOTATIONS if key in inner}
         branches = inner["anyOf"] if inner.keys() == {"anyOf"} else [inner]
+        if {"type": "null"} in branches:
+            # langchain-google-genai keeps the last branch beside null alone: not the reference.
+            return {**outer, "anyOf": [dict(REFERENCE), *branches]}
         return {**outer, "anyOf": [*branches, dict(REFERENCE)]}
 
     def inside(self, schema: Schema) -> Schema:

@@ -93,6 +93,7 @@ class AsyncFCToolNode(ToolNode):
         timeout: float | Mapping[str, float] | None = None,
         max_concurrency: int | None = None,
         executor: Executor | None = None,
+        stream_events: bool = False,
     ) -> None:
         """Build the node.
 
@@ -118,6 +119,8 @@ class AsyncFCToolNode(ToolNode):
             timeout: Seconds that a call may run, for every tool or by tool name.
             max_concurrency: How many calls of one run may run at once.
             executor: Where calls run; by default asyncio tasks, or threads under `invoke`.
+            stream_events: Whether `stream_mode="custom"` is told when a future is issued, runs,
+                ends and is delivered, beside what the tools write there.
 
         Raises:
             ValueError: When two tools have one name, a tool has a control tool's name, effects or
@@ -154,6 +157,7 @@ class AsyncFCToolNode(ToolNode):
             on_final=on_final,
             max_concurrency=max_concurrency,
             executor=executor,
+            stream_events=stream_events,
         )
 
     # -- for the model and the graph ------------------------------------------------------------
@@ -273,7 +277,9 @@ class AsyncFCToolNode(ToolNode):
 
     def _invocation(self, request: ToolCallRequest, execute: Callable[..., Any]) -> Invocation:
         wrapper = self._awrapper if inspect.iscoroutinefunction(execute) else self._wrapper
-        return Invocation(request, execute, wrapper, self._errors)
+        return Invocation(
+            request, execute, wrapper, self._errors, announces=self._engine.stream_events
+        )
 
 
 class _Kept:

@@ -52,10 +52,14 @@ from langchain_asyncfc.calls import read_call
 from langchain_asyncfc.effects import UNDECLARED, Effects, Levels, levels_of
 from langchain_asyncfc.executors import Job
 from langchain_asyncfc.futures import TRANSITIONS, FutureState, Outcome
+from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.scheduler import Lane, Scheduler, ToolFuture
 from langchain_asyncfc.testing.executors import ManualExecutor
 from langchain_asyncfc.toolbox import ToolFacts
 from tests.stateful.naive_order import Spec, conflict, must_wait, overlap
+
+UNUSED: Any = Invocation(None, lambda _: None, None, None)  # type: ignore[arg-type]
+"""The executor is a manual one, which does not run what it is given."""
 
 TOOLS: dict[str, Effects] = {
     "read": Effects(reads="fs:{path}"),
@@ -421,7 +425,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         run.calls_back += 1
 
     def provide(self, run: Run) -> None:
-        self.scheduler.provide(run.future, None, copy_context())  # type: ignore[arg-type]
+        self.scheduler.provide(run.future, UNUSED, copy_context())
 
     @precondition(lambda self: any(r.future.provided is None for r in self.unfinished()))
     @rule()
@@ -665,7 +669,7 @@ def test_what_ran_beside_an_undeclared_call_answers_no_later_batch(*, ended: boo
         tool_call = ToolCall(name=name, args={"path": "a"}, id=str(ordinal), type="tool_call")
         call = read_call(ordinal, tool_call, facts)
         (future,) = scheduler.issue(batch, [call], LANE, lambda n: n)
-        scheduler.provide(future, None, copy_context())  # type: ignore[arg-type]
+        scheduler.provide(future, UNUSED, copy_context())
 
     issue(1, 1, "unknown")
     issue(1, 2, "read")
