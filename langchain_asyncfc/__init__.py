@@ -6,6 +6,7 @@ The public names; everything else may change between versions.
 from typing import TYPE_CHECKING, Any
 
 from langchain_asyncfc.effects import Effects, effects
+from langchain_asyncfc.native import native_history
 from langchain_asyncfc.placeholders import asyncfc_instructions
 from langchain_asyncfc.tool_node import AsyncFCToolNode, tools_condition
 
@@ -18,6 +19,7 @@ __all__ = [
     "Effects",
     "asyncfc_instructions",
     "effects",
+    "native_history",
     "tools_condition",
 ]
 

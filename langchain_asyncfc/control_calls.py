@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Sequence
 from typing import Final, Literal
+from uuid import uuid4
 
 from langchain_core.messages import ToolCall, ToolMessage
 
@@ -122,4 +123,6 @@ def control_message(
     call: ToolCall, text: str, status: Literal["success", "error"] = "success"
 ) -> ToolMessage:
     """The answer to a call to a control tool."""
-    return ToolMessage(text, name=call["name"], tool_call_id=call["id"] or "", status=status)
+    return ToolMessage(
+        text, name=call["name"], tool_call_id=call["id"] or "", status=status, id=str(uuid4())
+    )

@@ -61,9 +61,20 @@ def _explanation(future: str, name: str, call_id: str, outcome: Outcome) -> Tool
     return ToolMessage(texts[outcome.state], name=name, tool_call_id=call_id, status=status)
 
 
-def answer_in_place(future: str, placeholder: ToolMessage, outcome: Outcome) -> list[Answer]:
-    """An outcome whose answering message takes the placeholder's place, under its message id."""
+def answer_in_place(
+    future: str, placeholder: ToolMessage, outcome: Outcome, *, after: str | None = None
+) -> list[Answer]:
+    """An outcome whose answering message takes the placeholder's place, under its message id.
+
+    Args:
+        future: The future's id.
+        placeholder: The placeholder.
+        outcome: The outcome.
+        after: The id of the message after which it is delivered, for a native call.
+    """
     record = {"future": future, **outcome_record(outcome)}
+    if after is not None:
+        record["after"] = after
 
     def take_place(message: ToolMessage) -> ToolMessage:
         return with_record(message, record, id=placeholder.id)

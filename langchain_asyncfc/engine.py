@@ -52,6 +52,7 @@ class Engine:
         max_concurrency: How many calls of one run may run at once.
         executor: Where calls run; by default asyncio tasks, or threads in sync runs.
         stream_events: Whether `stream_mode="custom"` is told what happens to futures.
+        async_calls: How a model is shown calls that it made as asynchronous ones.
         reviews: Whether every run comes back to this engine at the end of a turn. If not, the run
             has to be marked as one that does (see `runs.mark_reviewed`), or its steps wait for
             all results.
@@ -74,10 +75,15 @@ class Engine:
         max_concurrency: int | None,
         executor: Executor | None,
         stream_events: bool,
+        async_calls: Literal["auto", "native", "placeholder"],
         reviews: bool = False,
     ) -> None:
-        _check_options(grace, delivery, on_final, max_concurrency)
-        self.policy = Policy(toolbox, grace, delivery, on_final, may_end=reviews)
+        _check_options(grace, max_concurrency)
+        _check_choice("delivery", delivery, get_args(Delivery))
+        _check_choice("on_final", on_final, get_args(OnFinal))
+        _check_choice("async_calls", async_calls, ("auto", "native", "placeholder"))
+        native = async_calls != "placeholder"
+        self.policy = Policy(toolbox, grace, delivery, on_final, may_end=reviews, native=native)
         self.stream_events = stream_events
         self._reviews = reviews
         self._executor = executor
@@ -183,19 +189,18 @@ class Engine:
         return self._lanes[limit]
 
 
-def _check_options(grace: float, delivery: str, on_final: str, max_concurrency: int | None) -> None:
+def _check_options(grace: float, max_concurrency: int | None) -> None:
     if not grace >= 0:
         msg = f"grace must be a number of seconds that is not negative, not {grace!r}."
         raise ValueError(msg)
-    for option, value, choices in (
-        ("delivery", delivery, get_args(Delivery)),
-        ("on_final", on_final, get_args(OnFinal)),
-    ):
-        if value not in choices:
-            msg = f"{option} must be one of {', '.join(map(repr, choices))}, not {value!r}."
-            raise ValueError(msg)
     if max_concurrency is not None and not max_concurrency >= 1:
         msg = f"max_concurrency must be at least 1, not {max_concurrency!r}."
+        raise ValueError(msg)
+
+
+def _check_choice(option: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        msg = f"{option} must be one of {', '.join(map(repr, choices))}, not {value!r}."
         raise ValueError(msg)
 
 

@@ -32,6 +32,7 @@ from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.engine import Engine
 from langchain_asyncfc.executors import Executor
 from langchain_asyncfc.invocations import Invocation
+from langchain_asyncfc.native import is_openai, marked, native_history, takes_native_calls
 from langchain_asyncfc.placeholders import asyncfc_instructions
 from langchain_asyncfc.records import CONTROL_TOOLS, read_thread, waits_at_end
 from langchain_asyncfc.references import holds_references
@@ -84,6 +85,7 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         max_concurrency: int | None = None,
         executor: Executor | None = None,
         stream_events: bool = False,
+        async_calls: Literal["auto", "native", "placeholder"] = "auto",
         instructions: str | None = None,
     ) -> None:
         """Build the middleware.
@@ -106,6 +108,10 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
             executor: Where calls run; by default asyncio tasks, or threads under `invoke`.
             stream_events: Whether `stream_mode="custom"` is told when a future is issued, runs,
                 ends and is delivered, beside what the tools write there.
+            async_calls: How a model is shown calls that have not finished. `"placeholder"`: by a
+                placeholder. `"native"`: not at all, and the result comes late, for models that
+                take asynchronous tools (OpenAI's Responses API); placeholders for others.
+                `"auto"`: native for tools that are marked so, by `@tool(extras={"async": True})`.
             instructions: What the model is told about futures, at the end of its system message.
                 By default `asyncfc_instructions()`; `""` for nothing.
 
@@ -126,10 +132,12 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
             max_concurrency=max_concurrency,
             executor=executor,
             stream_events=stream_events,
+            async_calls=async_calls,
             reviews=True,
         )
+        self._async_calls = async_calls
         self._instructions = asyncfc_instructions() if instructions is None else instructions
-        self._shadows: dict[tuple[str, bool], tuple[BaseTool, BaseTool]] = {}
+        self._shadows: dict[tuple[str, bool, bool | None], tuple[BaseTool, BaseTool]] = {}
         self._control = {strict: control_tools(strict=strict) for strict in (False, True)}
 
     @property
@@ -214,8 +222,10 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         strict = _binds_strictly(request)
         if strict and not self._engine.policy.strict:
             self._engine.policy = replace(self._engine.policy, strict=True)
+        mark = None if self._async_calls == "auto" else self._async_calls == "native"
+        mark = mark and takes_native_calls(request.model)
         bound = [
-            self._shadow(tool, strict) if isinstance(tool, BaseTool) else tool
+            self._shadow(tool, strict, mark) if isinstance(tool, BaseTool) else tool
             for tool in request.tools
             if isinstance(tool, dict) or tool.name not in CONTROL_TOOLS
         ]
@@ -223,14 +233,26 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
             tools=[*bound, *self._control[strict]],
             system_message=self._instructed(request.system_message),
         )
+        if self._engine.policy.native and is_openai(request.model):
+            changed = changed.override(messages=native_history(request.messages))
         early = self._engine.policy.on_final == "review" and call.is_early
         return changed.override(response_format=None) if early else changed
 
-    def _shadow(self, tool: BaseTool, strict: bool) -> BaseTool:
-        """What the model is bound to in place of a tool."""
-        known = self._shadows.get((tool.name, strict))
+    def _shadow(self, tool: BaseTool, strict: bool, native: bool | None) -> BaseTool:
+        """What the model is bound to in place of a tool.
+
+        Args:
+            tool: The tool.
+            strict: In the form of OpenAI's strict schemas.
+            native: Marked as asynchronous or not; `None` as the tool is.
+        """
+        known = self._shadows.get((tool.name, strict, native))
         if known is None or known[0] is not tool:
-            known = self._shadows[tool.name, strict] = (tool, model_tool(tool, strict=strict))
+            shadow = model_tool(tool, strict=strict)
+            if native is not None:
+                foreground = self._toolbox.on(tool.name).foreground
+                shadow = marked(shadow, native=native and not foreground)
+            known = self._shadows[tool.name, strict, native] = (tool, shadow)
         return known[1]
 
     def _instructed(self, system: SystemMessage | None) -> SystemMessage | None:
@@ -405,8 +427,4 @@ def _binds_strictly(request: ModelRequest[Any]) -> bool:
     """
     if request.model_settings.get("strict"):
         return True
-    return is_plain(request.response_format) and _is_openai(request.model)
-
-
-def _is_openai(model: Any) -> bool:
-    return any(kind.__name__ == "BaseChatOpenAI" for kind in type(model).__mro__)
+    return is_plain(request.response_format) and is_openai(request.model)

@@ -8,6 +8,7 @@ forks and restarts see the thread as it is; process memory is a cache.
 |---|---|
 | placeholder | `{"future": id, "state": "pending"}`; with `"detach": True` if nobody waits for it |
 | outcome in place of it | `{"future": id, "state": …}`; with `"value"` if JSON keeps it exactly |
+| the same of a native call | also `"after"`: the id of the message after which it was delivered |
 | message that outcomes rode on | `{"delivered": {id: {"state": …, "value": …}}}` |
 | `AIMessage` with values for references | `{"literal": [call id, …], "values_of": [id, …]}` |
 
@@ -62,6 +63,26 @@ def literal_record(call_ids: Iterable[str | None], futures: Iterable[str]) -> di
     return {"literal": list(call_ids), "values_of": list(futures)}
 
 
+def native_calls(message: AIMessage) -> frozenset[str]:
+    """Ids of a message's calls that the model itself made as asynchronous ones (see `native`)."""
+    if not isinstance(message.content, list):
+        return _NONE
+    found = set()
+    for block in message.content:
+        if not isinstance(block, Mapping):
+            continue
+        extras = block.get("extras")
+        if block.get("async") is True or (isinstance(extras, Mapping) and extras.get("async")):
+            found.add(block.get("call_id") or block.get("id"))
+    return frozenset(i for call in message.tool_calls if (i := call["id"]) and i in found)
+
+
+def came_after(message: ToolMessage) -> str | None:
+    """The id of the message after which the output of a native call was delivered."""
+    after = _record(message).get("after")
+    return after if isinstance(after, str) else None
+
+
 def is_pending(message: BaseMessage) -> bool:
     """Whether a message is a placeholder."""
     return _record(message).get("state") == _PENDING
@@ -110,6 +131,7 @@ class Thread:
         instructed: Whether a placeholder was shown before.
         chained: Whether the model keeps the conversation itself and is sent only what came after
             its last message (OpenAI's response ids), so that it never sees an edited one.
+        native: Ids of the calls whose outputs the model takes whenever they come.
     """
 
     messages: Sequence[BaseMessage]
@@ -120,6 +142,7 @@ class Thread:
     last_human: int = -1
     instructed: bool = False
     chained: bool = False
+    native: frozenset[Any] = _NONE
 
     @property
     def literal(self) -> frozenset[Any]:
@@ -209,6 +232,7 @@ def read_thread(messages: Iterable[Any]) -> Thread:
         if isinstance(message, AIMessage):
             thread.batch, thread.issued_before = message, counted
             thread.chained = thread.chained or _response_id(message) is not None
+            thread.native |= native_calls(message)
             for call in message.tool_calls:
                 counted += call["name"] not in CONTROL_TOOLS
         elif isinstance(message, ToolMessage):

@@ -68,6 +68,8 @@ class Policy:
         may_end: Whether the graph asks after the step if the turn is over, so that it need not
             call the model again.
         strict: Whether the model is bound to strict schemas.
+        native: Whether outputs of calls that the model made as asynchronous ones are shown to it
+            when they come (see `native`).
         slow: Names of tools whose last call took longer than `grace`; kept by the steps.
     """
 
@@ -77,6 +79,7 @@ class Policy:
     on_final: OnFinal
     may_end: bool = False
     strict: bool = False
+    native: bool = False
     slow: set[str] = field(default_factory=set)
 
 
@@ -227,6 +230,9 @@ class Step:
         if self._waits or any(is_open and self._comes_last(call) for call, is_open in message):
             yield Wait(own)
         yield Wait([f for f in own if f.call.facts.foreground or f.call.await_result])
+        if self._policy.native and all(call["id"] in self._thread.native for call, _ in message):
+            # The model has gone on already as far as it can, and is shown no placeholder.
+            yield Wait([f for f in self._scheduler.live() if f.provided is not None], first=True)
         if any(future.call.await_result == "all" for future in own):
             # Not for calls of this message that another task has yet to bring.
             yield Wait([f for f in self._scheduler.live() if f.provided is not None])
@@ -319,7 +325,7 @@ class Step:
         claim = self._thread.batch.id if self._thread.batch is not None else None
         for ordinal, message in self._thread.pending.items():
             future = self._scheduler.get(ordinal)
-            if not (in_place or can_ride):
+            if not (in_place or can_ride or self._is_native(message)):
                 continue
             if future is None:
                 due.append((ordinal, message.tool_call_id, LOST, message))
@@ -346,13 +352,20 @@ class Step:
         replaced: list[Answer] = []
         due = self._due(in_place=in_place, can_ride=carrier is not None)
         for ordinal, call_id, outcome, message in due:
-            if message is not None and in_place:
+            if message is not None and self._is_native(message):
+                last = next((a.id for a in reversed(answers) if isinstance(a, ToolMessage)), None)
+                after = last or self._thread.messages[-1].id
+                replaced += answer_in_place(future_id(ordinal), message, outcome, after=after)
+            elif message is not None and in_place:
                 replaced += answer_in_place(future_id(ordinal), message, outcome)
             else:
                 riders.add(future_id(ordinal), call_id, outcome, message)
         if riders.parts and carrier is not None:
             answers = [ride(a, riders) if a is carrier else a for a in answers]
         return [*answers, *replaced, *riders.others]
+
+    def _is_native(self, placeholder: ToolMessage) -> bool:
+        return self._policy.native and placeholder.tool_call_id in self._thread.native
 
     def deliver(self) -> Generator[Wait, None, list[Answer]]:
         """Deliver what has become finished, where all calls of the last message are answered.

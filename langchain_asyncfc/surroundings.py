@@ -108,7 +108,8 @@ class Surroundings:
 
     def all_tools(self, here: Any) -> Iterator[BaseTool]:
         """The agent's tools that run in this process, without those of the middleware itself."""
-        others = [other for other in self.middleware if other is not here]
+        # A second one of this kind is refused by `create_agent` itself.
+        others = [other for other in self.middleware if type(other) is not type(here)]
         own = [tool for other in others for tool in getattr(other, "tools", ())]
         for tool in [*own, *self.tools]:
             if isinstance(tool, BaseTool):

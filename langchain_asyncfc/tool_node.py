@@ -30,6 +30,7 @@ from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.engine import Engine
 from langchain_asyncfc.executors import Executor
 from langchain_asyncfc.invocations import Invocation
+from langchain_asyncfc.native import marked
 from langchain_asyncfc.records import read_thread, waits_at_end
 from langchain_asyncfc.runs import mark_reviewed
 from langchain_asyncfc.schemas import model_tools
@@ -94,6 +95,7 @@ class AsyncFCToolNode(ToolNode):
         max_concurrency: int | None = None,
         executor: Executor | None = None,
         stream_events: bool = False,
+        async_calls: Literal["auto", "native", "placeholder"] = "placeholder",
     ) -> None:
         """Build the node.
 
@@ -121,6 +123,10 @@ class AsyncFCToolNode(ToolNode):
             executor: Where calls run; by default asyncio tasks, or threads under `invoke`.
             stream_events: Whether `stream_mode="custom"` is told when a future is issued, runs,
                 ends and is delivered, beside what the tools write there.
+            async_calls: How the model is shown calls that have not finished: by a `"placeholder"`,
+                or not at all, so that the result comes late, for a model that takes asynchronous
+                tools (OpenAI's Responses API) and is given `native_history(messages)`. `"native"`
+                marks all tools for that, `"auto"` leaves marks by `@tool(extras={"async": True})`.
 
         Raises:
             ValueError: When two tools have one name, a tool has a control tool's name, effects or
@@ -143,6 +149,7 @@ class AsyncFCToolNode(ToolNode):
         self._awrapper = awrap_tool_call
         self._key = messages_key
         self._errors = handle_tool_errors
+        self._async_calls = async_calls
         toolbox = Toolbox(
             effects=effects,
             trust_mcp_hints=trust_mcp_hints,
@@ -158,6 +165,7 @@ class AsyncFCToolNode(ToolNode):
             max_concurrency=max_concurrency,
             executor=executor,
             stream_events=stream_events,
+            async_calls=async_calls,
         )
 
     # -- for the model and the graph ------------------------------------------------------------
@@ -170,7 +178,7 @@ class AsyncFCToolNode(ToolNode):
         for `await_result`; then `await_future` and `cancel_future`. The originals work as well,
         but then a model can pass references only where a tool takes any string.
         """
-        return [*model_tools(self.tools_by_name.values()), *control_tools()]
+        return [*self._shadows(strict=False), *control_tools()]
 
     @functools.cached_property
     def strict_model_tools(self) -> list[BaseTool]:
@@ -179,10 +187,15 @@ class AsyncFCToolNode(ToolNode):
         For `model.bind_tools(node.strict_model_tools, strict=True)`.
         """
         self._engine.policy = replace(self._engine.policy, strict=True)
-        return [
-            *model_tools(self.tools_by_name.values(), strict=True),
-            *control_tools(strict=True),
-        ]
+        return [*self._shadows(strict=True), *control_tools(strict=True)]
+
+    def _shadows(self, *, strict: bool) -> list[BaseTool]:
+        shadows = model_tools(self.tools_by_name.values(), strict=strict)
+        if self._async_calls == "auto":
+            return shadows
+        toolbox = self._engine.policy.toolbox
+        native = self._async_calls == "native"
+        return [marked(t, native=native and not toolbox.on(t.name).foreground) for t in shadows]
 
     def review_condition(self, model_node: str = "agent") -> Callable[[Any], str]:
         """A conditional edge out of this node, which may end the turn after the node.

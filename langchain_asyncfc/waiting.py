@@ -30,11 +30,12 @@ class Wait:
     """What a step waits for.
 
     Attributes:
-        futures: All of these.
+        futures: All of these, or the first of them.
         timeout: Seconds at most; `None` for no limit.
         patient: Begin again when the timeout came late, or some calls have not had their turn
             yet. A busy process is late with everything: a thousand calls that each finish at
             once keep it busy for longer than a grace period, and none of them is slow.
+        first: Wait for the first of the futures only.
         until_failure: End as soon as there is an error that the graph has to raise.
     """
 
@@ -42,6 +43,7 @@ class Wait:
     timeout: float | None = None
     patient: bool = False
     until_failure: bool = True
+    first: bool = False
 
 
 Steps = Generator[Wait, None, _T]
@@ -95,20 +97,21 @@ def _watch(scheduler: Scheduler, wait: Wait, over: Callable[[], None]) -> Callab
     def one_done() -> None:
         count(-1)
 
+    ended = over if wait.first else one_done
     watched: list[ToolFuture] = []
     for future in wait.futures:
         count(1)
-        if scheduler.when_done(future, one_done):
+        if scheduler.when_done(future, ended):
             watched.append(future)
         else:
             count(-1)
 
     def call_off() -> None:
         for future in watched:
-            scheduler.forget(future, one_done)
+            scheduler.forget(future, ended)
         scheduler.forget_failure(over)
 
-    if not watched:
+    if not watched or (wait.first and len(watched) < len(wait.futures)):
         call_off()
         return None
     one_done()

@@ -119,11 +119,11 @@ class ScriptedChatModel(BaseChatModel):
     """Stream inside of `invoke` and `ainvoke` too, so that callbacks see the chunks."""
     check_history: bool = False
     """Reject what a provider would reject, as `assert_valid_history` with `for_model_call` does."""
-    bound_tools: list[Any] = Field(default_factory=list)
+    bound_tools: list[Any] = Field(default_factory=list, repr=False)
     """The tools given to `bind_tools`; empty on a model that none were bound to."""
-    calls: list[list[BaseMessage]] = Field(default_factory=list)
+    calls: list[list[BaseMessage]] = Field(default_factory=list, repr=False)
     """The messages of each call, in order; one list for a model and all its copies and bindings."""
-    call_kwargs: list[dict[str, Any]] = Field(default_factory=list)
+    call_kwargs: list[dict[str, Any]] = Field(default_factory=list, repr=False)
     """The keyword arguments of each call (`tools`, `tool_choice`, …), in the order of `calls`."""
 
     @classmethod
