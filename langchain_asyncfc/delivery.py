@@ -120,17 +120,18 @@ class Riders:
 
 
 def carrier_among(answers: Sequence[Answer]) -> Answer | None:
-    """The first answer with a tool message on which outcomes can ride, a plain one if possible.
+    """The last answer with a tool message on which outcomes can ride, a plain one if possible.
 
-    Best is one that stays: what rides on a placeholder is gone when that is replaced.
+    The last, since what comes late is the newest. Best is one that stays: what rides on a
+    placeholder is gone when that is replaced.
     """
     plain = [item for item in answers if isinstance(item, ToolMessage)]
-    for item in plain:
+    for item in reversed(plain):
         if not is_pending(item):
             return item
     if plain:
-        return plain[0]
-    for answered in answers:
+        return plain[-1]
+    for answered in reversed(answers):
         if isinstance(answered, Command) and _first_message(answered) is not None:
             return answered
     return None

@@ -164,6 +164,7 @@ class Engine:
             read_thread(messages),
             in_run=run is not None,
             waits=switch is False or not self._comes_back(run),
+            whole=run is None or run.reviewed,
         )
 
     def _comes_back(self, run: GraphRun | None) -> bool:

@@ -36,7 +36,9 @@ from langchain_asyncfc.native import is_openai, marked, native_history, takes_na
 from langchain_asyncfc.placeholders import asyncfc_instructions
 from langchain_asyncfc.records import CONTROL_TOOLS, read_thread, waits_at_end
 from langchain_asyncfc.references import holds_references
+from langchain_asyncfc.runs import mark_reviewed
 from langchain_asyncfc.schemas import model_tool
+from langchain_asyncfc.screens import Screens
 from langchain_asyncfc.steps import Step
 from langchain_asyncfc.structured import answer_tools, is_plain, parsed_again, unparsed
 from langchain_asyncfc.surroundings import running_create_agent
@@ -138,6 +140,7 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         self._async_calls = async_calls
         self._instructions = asyncfc_instructions() if instructions is None else instructions
         self._shadows: dict[tuple[str, bool, bool | None], tuple[BaseTool, BaseTool]] = {}
+        self._screens = Screens(())
         self._control = {strict: control_tools(strict=strict) for strict in (False, True)}
 
     @property
@@ -163,6 +166,7 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
             toolbox.add(tool)
         if not around.may_add_tools(self):
             toolbox.check_names({tool.name for tool in tools})
+        self._screens = Screens(around.screens())
         if around.reads_new_messages_only():
             self._engine.policy = replace(self._engine.policy, delivery="append")
 
@@ -270,13 +274,11 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
 
     def after_model(self, state: Any, runtime: Any) -> Any:  # noqa: ARG002 - LangChain's signature
         """At the end of a turn, wait for what is unfinished and deliver it."""
-        plan = _after_model(state)
-        return None if plan is None else _update(self._step(state, plan))
+        return _update(self._step(state, _after_model(state)))
 
     async def aafter_model(self, state: Any, runtime: Any) -> Any:  # noqa: ARG002
         """At the end of a turn, wait for what is unfinished and deliver it."""
-        plan = _after_model(state)
-        return None if plan is None else _update(await self._astep(state, plan))
+        return _update(await self._astep(state, _after_model(state)))
 
     def before_model(self, state: Any, runtime: Any) -> Any:  # noqa: ARG002
         """Deliver what has become finished."""
@@ -295,10 +297,14 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         return _update(await self._astep(state, Step.end_run))
 
     def _step(self, state: Any, plan: _Plan) -> list[Answer]:
-        return self._engine.step(get_config(), state[_MESSAGES], plan)
+        config = get_config()
+        mark_reviewed(config)
+        return self._engine.step(config, state[_MESSAGES], plan)
 
     async def _astep(self, state: Any, plan: _Plan) -> list[Answer]:
-        return await self._engine.astep(get_config(), state[_MESSAGES], plan)
+        config = get_config()
+        mark_reviewed(config)
+        return await self._engine.astep(config, state[_MESSAGES], plan)
 
     # -- the tools ------------------------------------------------------------------------------
 
@@ -324,7 +330,10 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         if request.tool is not None and request.tool_call["name"] not in CONTROL_TOOLS:
             self._toolbox.add(request.tool)
         # Errors that the tools node would raise are raised, and handled by it.
-        invocation = Invocation(request, handler, None, False, announces=self._engine.stream_events)
+        wrapper = self._screens.wrapper(handler)
+        invocation = Invocation(
+            request, handler, wrapper, False, announces=self._engine.stream_events
+        )
         arrivals = [(request.tool_call, invocation)]
         return lambda step: step.answer_calls(arrivals, deliver=False)
 
@@ -387,15 +396,13 @@ class _ModelCall:
         return response
 
 
-def _after_model(state: Any) -> _Plan | None:
+def _after_model(state: Any) -> _Plan:
     """What to do when the model has spoken."""
     thread = read_thread(state[_MESSAGES])
-    if thread.batch is None:
-        return None
     if any(thread.unanswered()):
         return Step.finish_before
-    if thread.batch.tool_calls and state.get(_STRUCTURED) is None:
-        return None  # all calls are answered, as by a middleware; the model is called again
+    if thread.batch is not None and thread.batch.tool_calls and state.get(_STRUCTURED) is None:
+        return _nothing  # all calls are answered, as by a middleware; the model is called again
 
     def plan(step: Step) -> Generator[Wait, None, list[Answer]]:
         answers = yield from step.end_turn()
@@ -404,6 +411,11 @@ def _after_model(state: Any) -> _Plan | None:
         return answers
 
     return plan
+
+
+def _nothing(step: Step) -> Generator[Wait, None, list[Answer]]:  # noqa: ARG001 - it is a plan
+    yield from ()
+    return []
 
 
 def _update(answers: list[Answer]) -> Any:

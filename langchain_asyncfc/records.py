@@ -17,6 +17,7 @@ A record is data from a message: whatever does not have this form is not a recor
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
@@ -240,7 +241,14 @@ def read_thread(messages: Iterable[Any]) -> Thread:
                 _read_records(thread, message)
         elif isinstance(message, HumanMessage):
             thread.last_human = index
+            if message.additional_kwargs.get("lc_source") == "summarization":
+                counted = max(counted, *_named_in(message), 0)
     return thread
+
+
+def _named_in(summary: HumanMessage) -> list[int]:
+    """The futures that a summary names: their messages are gone, their ids are not free."""
+    return [int(number) for number in re.findall(r"\bfuture_([1-9][0-9]{0,8})\b", summary.text)]
 
 
 def _response_id(message: AIMessage) -> str | None:

@@ -319,7 +319,10 @@ class DetachedRuns:
             return None
         with self._lock:
             kept = self._kept.pop((thread, is_async), [])
-        return kept[-1] if kept and kept[-1].at_home() else None
+        if not kept or not kept[-1].at_home():
+            return None
+        kept[-1].inherited = True
+        return kept[-1]
 
     def _all(self, *, is_async: bool) -> list[Scheduler]:
         with self._lock:

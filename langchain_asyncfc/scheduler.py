@@ -19,6 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import ToolCall
+from langgraph.errors import GraphBubbleUp
 
 from langchain_asyncfc.arguments import Values
 from langchain_asyncfc.calls import Call
@@ -52,6 +53,9 @@ class Scheduler:
         executor: Where calls run whose lane names no other executor.
         home: Its time, and where its events happen.
         key: A prefix that makes job ids unique among runs.
+
+    Attributes:
+        inherited: Whether it comes from an earlier run of the thread.
     """
 
     def __init__(self, executor: Executor, home: Home, key: str) -> None:
@@ -65,7 +69,9 @@ class Scheduler:
         self._last = 0
         self._undelivered: dict[int, ToolFuture] = {}
         self._failure: ToolFuture | None = None
+        self._withdrawn: set[int] = set()
         self._placeholders = False
+        self.inherited = False
         self._failure_callbacks: list[Callable[[], None]] = []
         self._batch = 0
         self._message: object = None
@@ -87,8 +93,8 @@ class Scheduler:
         return self._home.is_here()
 
     def get(self, ordinal: int) -> ToolFuture | None:
-        """The future with this ordinal, if it was issued in this run."""
-        return self._futures.get(ordinal)
+        """The future with this ordinal, if it was issued in this run and came to be run."""
+        return None if ordinal in self._withdrawn else self._futures.get(ordinal)
 
     def live(self) -> list[ToolFuture]:
         """The unfinished futures, in issue order."""
@@ -151,7 +157,7 @@ class Scheduler:
         """
         with self._lock:
             if message != self._message and any(c.ordinal not in self._futures for c in calls):
-                self._withdraw_unprovided()
+                self.withdraw_unprovided()
                 self._message = message
                 self._batch += 1
             self._values.earlier = earlier_value
@@ -170,10 +176,22 @@ class Scheduler:
                 return None
             return self._values.final(call)
 
-    def provide(self, future: ToolFuture, invocation: Invocation, context: Context) -> None:
-        """Say how a call is run. A call that may start starts now."""
+    def provide(
+        self, future: ToolFuture, invocation: Invocation, context: Context, call: Call | None = None
+    ) -> None:
+        """Say how a call is run. A call that may start starts now.
+
+        Args:
+            future: The call's future.
+            invocation: Runs it.
+            context: The context in which it runs.
+            call: The call as it came in, where somebody changed it since it was issued. It keeps
+                its place among the others.
+        """
         with self._lock:
             if future.provided is None:
+                if call is not None and not future.done:
+                    future.call = call
                 future.provided = (invocation, context)
                 future.announce("issued")
                 if future.done:
@@ -329,12 +347,17 @@ class Scheduler:
             heir.sharers.append(other)
             self._tracker.follow(other.call.ordinal, future.call.ordinal, heir.call.ordinal)
 
-    def _withdraw_unprovided(self) -> None:
-        """End calls of earlier batches that nobody came to run: a middleware answered them."""
-        for future in [f for f in self._live.values() if f.provided is None]:
-            if not future.done:
-                self._cancel(future)
-            self._undelivered.pop(future.call.ordinal, None)
+    def withdraw_unprovided(self) -> None:
+        """End calls of which it is clear now that nobody comes to run them.
+
+        Somebody else answered them: a middleware, or the run that this one resumes.
+        """
+        with self._lock:
+            for future in [f for f in self._live.values() if f.provided is None]:
+                if not future.done:
+                    self._cancel(future)
+                self._undelivered.pop(future.call.ordinal, None)
+                self._withdrawn.add(future.call.ordinal)
 
     # -- starting -------------------------------------------------------------------------------
 
@@ -469,7 +492,7 @@ class Scheduler:
         del self._live[future.call.ordinal]
         self._undelivered[future.call.ordinal] = future
         future.announce(outcome.state)
-        if outcome.error is not None and self._failure is None:
+        if outcome.error is not None and self._failure is None and not _is_asked(future, outcome):
             self._failure = future
         callbacks, future.callbacks = future.callbacks, []
         if future is self._failure:
@@ -524,6 +547,11 @@ class Scheduler:
                 _logger.info(
                     "%s A sync tool cannot be stopped; what it returns is dropped.", reason
                 )
+
+
+def _is_asked(future: ToolFuture, outcome: Outcome) -> bool:
+    """Whether a call ended with an interrupt that its own step raises, and nobody else."""
+    return future.call.facts.foreground and isinstance(outcome.error, GraphBubbleUp)
 
 
 def _latest_waiting_first(future: ToolFuture) -> tuple[bool, int]:

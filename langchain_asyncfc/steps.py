@@ -93,6 +93,7 @@ class Step:
         thread: The thread as the step finds it.
         in_run: Whether later steps can deliver. If not, everything is waited for.
         waits: Whether everything is waited for all the same.
+        whole: Whether all open calls of the last message are to come, in this step or beside it.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Step:
         *,
         in_run: bool,
         waits: bool = False,
+        whole: bool = True,
     ) -> None:
         self._policy = policy
         self._lane = lane
@@ -111,6 +113,7 @@ class Step:
         self._thread = thread
         self._in_run = in_run
         self._waits = waits or not in_run
+        self._whole = whole
         self.goes_on = False
         self._control = ControlCalls(scheduler, thread, policy.grace)
 
@@ -149,12 +152,20 @@ class Step:
     def _message(
         self, arrivals: Sequence[tuple[ToolCall, Invocation]]
     ) -> list[tuple[ToolCall, bool]]:
-        """All calls of the message that the arrivals belong to, each with whether it is open."""
+        """All calls of the message that the arrivals belong to, each with whether it is open.
+
+        Where a run begins with this step, as when it is resumed, the other calls of the message
+        may be answered already, and only the arrivals are open.
+        """
         calls = [call for call, _ in arrivals]
         message = self._thread.batch
-        if message is None or len(calls) >= len(message.tool_calls):
+        if message is None:
             return [(call, True) for call in calls]
         unanswered = self._thread.unanswered()
+        if not self._whole:
+            arrived = {call["id"] for call in calls}
+            pairs = zip(message.tool_calls, unanswered, strict=True)
+            unanswered = [is_open and call["id"] in arrived for call, is_open in pairs]
         batch = list(zip(message.tool_calls, unanswered, strict=True))
         # By id, since a wrapper may have put other arguments into a call that a person edited.
         at = {call["id"]: n for n, (call, is_open) in enumerate(batch) if is_open}
@@ -177,37 +188,41 @@ class Step:
         """
         batch = self._thread.batch
         known_as = batch.id if batch is not None and batch.id else object()
-        ordinal = self._scheduler.first_ordinal(
-            known_as, [call for call, _ in message], self._thread.highest
-        )
-        first = ordinal
+        own = batch.tool_calls if batch is not None else []
+        made = own if len(own) == len(message) else [call for call, _ in message]
+        ordinal = first = self._scheduler.first_ordinal(known_as, made, self._thread.highest)
         here = {id(call) for call, _ in arrivals}
         calls: list[Call] = []
         place: dict[int, int] = {}
-        for tool_call, is_open in message:
+        for (tool_call, is_open), as_made in zip(message, made, strict=True):
             if is_control(tool_call):
                 continue
             if id(tool_call) in here or (is_open and tool_call["name"] in self._policy.toolbox):
                 place[id(tool_call)] = len(calls)
-                calls.append(self._read(ordinal, tool_call, first))
+                # What somebody else put in place of the model's arguments is no reference.
+                calls.append(self._read(ordinal, tool_call, first, literal=tool_call != as_made))
             ordinal += 1
         futures = self._scheduler.issue(known_as, calls, self._lane, self._thread.value_of)
         found: list[ToolFuture | None] = []
         for tool_call, invocation in arrivals:
             future = futures[place[id(tool_call)]] if id(tool_call) in place else None
             if future is not None:
-                self._scheduler.provide(future, invocation, copy_context())
+                self._scheduler.provide(
+                    future, invocation, copy_context(), calls[place[id(tool_call)]]
+                )
             found.append(future)
         return found
 
-    def _read(self, ordinal: int, tool_call: ToolCall, first: int) -> Call:
+    def _read(
+        self, ordinal: int, tool_call: ToolCall, first: int, *, literal: bool = False
+    ) -> Call:
         return read_call(
             ordinal,
             tool_call,
             self._policy.toolbox.on(tool_call["name"]),
             first=first,
             strict=self._policy.strict,
-            literal=tool_call["id"] in self._thread.literal,
+            literal=literal or tool_call["id"] in self._thread.literal,
         )
 
     # -- waiting --------------------------------------------------------------------------------
@@ -332,12 +347,24 @@ class Step:
             elif future.outcome is not None and future.claim(claim):
                 self._take(future)
                 due.append((ordinal, message.tool_call_id, future.outcome, message))
-        for future in self._scheduler.undelivered() if can_ride else ():
-            if future.call.ordinal <= self._thread.highest and future.outcome is not None:
-                # Its placeholder was removed from the history.
+        for future in self._unplaced() if can_ride else ():
+            if future.outcome is not None:
                 self._scheduler.mark_delivered(future)
                 due.append((future.call.ordinal, future.call.id or "", future.outcome, None))
         return due
+
+    def _unplaced(self) -> list[ToolFuture]:
+        """Futures, unfinished or not delivered, whose placeholder was removed from the history."""
+        futures = [*self._scheduler.undelivered(), *self._scheduler.live()]
+        known = self._thread.pending
+        return [
+            future
+            for future in futures
+            if future.call.ordinal not in known
+            and future.provided is not None
+            # A thread that went back to an earlier checkpoint knows nothing of them.
+            and (future.call.ordinal <= self._thread.highest or not self._scheduler.inherited)
+        ]
 
     def _deliver(self, answers: Sequence[Answer], *, in_place: bool = False) -> list[Answer]:
         """Add what became finished to a step's answers.
@@ -376,6 +403,7 @@ class Step:
         Raises:
             BaseException: What `ToolNode` would raise for one of the run's calls.
         """
+        self._scheduler.withdraw_unprovided()
         yield from self._raise_failure([])
         told = self._thread.tail
         return [a for a in self._deliver(told) if not any(a is known for known in told)]
@@ -393,7 +421,7 @@ class Step:
             left out where the turn is over without another call of the model.
         """
         final = self._thread.batch
-        ordinals = waits_at_end(self._thread)
+        ordinals = self._left_at_end()
         if final is None or not ordinals or not self._in_run:
             return []
         unseen = [ordinal for ordinal in ordinals if ordinal not in self._thread.values_of]
@@ -410,7 +438,8 @@ class Step:
         answers = self._deliver([told])
         for ordinal in ordinals:
             future = self._scheduler.get(ordinal)
-            if future is not None and not future.done:  # detached, and goes on
+            if future is not None and not future.done and ordinal in self._thread.pending:
+                # It is detached, and goes on.
                 answers.append(seen_again(self._thread, self._thread.pending[ordinal]))
         return [asking, *answers]
 
@@ -420,7 +449,7 @@ class Step:
         Returns:
             The delivered messages.
         """
-        ordinals = waits_at_end(self._thread)
+        ordinals = self._left_at_end()
         if not ordinals or not self._in_run:
             return []
         yield from self._finish(ordinals)
@@ -443,6 +472,7 @@ class Step:
         open_calls = [c for c, is_open in self._message([]) if is_open and not is_control(c)]
         if not any(self._comes_last(call) for call in open_calls):
             return []
+        self._scheduler.withdraw_unprovided()
         yield Wait(self._scheduler.live())
         yield from self._raise_failure([])
         shown = [c["id"] for c in open_calls if self._policy.toolbox.on(c["name"]).approved]
@@ -498,6 +528,14 @@ class Step:
         record = literal_record([*self._thread.literal, *args], sorted(futures))
         return (with_record(batch, record, tool_calls=tool_calls),)
 
+    def _left_at_end(self) -> list[int]:
+        """The futures that keep a turn from ending, by ordinal."""
+        self._scheduler.withdraw_unprovided()
+        if self._policy.on_final == "detach":
+            return waits_at_end(self._thread)
+        unplaced = (future.call.ordinal for future in self._unplaced())
+        return [*waits_at_end(self._thread), *unplaced]
+
     def _finish(self, ordinals: Sequence[int]) -> Generator[Wait, None, None]:
         futures = [f for o in ordinals if (f := self._scheduler.get(o)) is not None]
         if self._policy.on_final != "detach":
@@ -508,6 +546,8 @@ class Step:
         """Whether the turn is over although its futures only finished after the answer."""
         if not self._policy.may_end or not self._in_place:
             return False
+        if any(ordinal not in self._thread.pending for ordinal in ordinals):
+            return False  # there is no place for it without another message
         futures = [self._scheduler.get(ordinal) for ordinal in ordinals]
         if not all(f is not None and f.state is FutureState.RESOLVED for f in futures):
             return False

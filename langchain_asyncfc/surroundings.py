@@ -78,13 +78,20 @@ class Surroundings:
     def reads_new_messages_only(self) -> bool:
         """Whether some middleware would miss a value that is put where its placeholder was.
 
-        It takes the values after the last `AIMessage` for the new ones, or the oldest for old.
+        It takes the oldest messages for old.
         """
         return any(
             isinstance(other, ContextEditingMiddleware | SummarizationMiddleware)
-            or (isinstance(other, PIIMiddleware) and other.apply_to_tool_results)
             for other in self.middleware
         )
+
+    def screens(self) -> list[PIIMiddleware[Any, Any]]:
+        """Middleware that takes personal data out of results, where it finds them new."""
+        return [
+            other
+            for other in self.middleware
+            if isinstance(other, PIIMiddleware) and other.apply_to_tool_results
+        ]
 
     def wraps_tool_calls(self, here: Any) -> bool:
         """Whether some other middleware wraps tool calls, so that it may serve unknown names."""
