@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any
 
 from langchain_core.messages import ToolCall
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from langchain_asyncfc.arguments import Values
 from langchain_asyncfc.calls import Call
@@ -44,6 +44,7 @@ _logger = logging.getLogger(__name__)
 
 _WAITING, _RUNNING = FutureState.WAITING, FutureState.RUNNING
 _FAILED, _CANCELLED = FutureState.FAILED, FutureState.CANCELLED
+_SKIPPED = FutureState.SKIPPED
 
 
 class Scheduler:
@@ -372,7 +373,7 @@ class Scheduler:
             if future.leader is not None and future.leader.outcome is not None:
                 self._conclude(future, self._shared_outcome(future))
             else:
-                self._conclude(future, Outcome(FutureState.SKIPPED, note=note))
+                self._conclude(future, Outcome(_SKIPPED, error=_asked_of(cause), note=note))
         for ordinal in steps.ready:
             future = self._futures[ordinal]
             future.ready = True
@@ -551,7 +552,14 @@ class Scheduler:
 
 def _is_asked(future: ToolFuture, outcome: Outcome) -> bool:
     """Whether a call ended with an interrupt that its own step raises, and nobody else."""
-    return future.call.facts.foreground and isinstance(outcome.error, GraphBubbleUp)
+    own = future.call.facts.foreground or outcome.state is _SKIPPED
+    return own and isinstance(outcome.error, GraphBubbleUp)
+
+
+def _asked_of(cause: ToolFuture) -> GraphInterrupt | None:
+    """What ends a call that depends on an interrupted one: it is to run when that is resumed."""
+    interrupted = cause.outcome is not None and isinstance(cause.outcome.error, GraphInterrupt)
+    return GraphInterrupt(()) if interrupted else None
 
 
 def _latest_waiting_first(future: ToolFuture) -> tuple[bool, int]:

@@ -114,6 +114,7 @@ class Step:
         self._in_run = in_run
         self._waits = waits or not in_run
         self._whole = whole
+        self._issued = range(0)
         self.goes_on = False
         self._control = ControlCalls(scheduler, thread, policy.grace)
 
@@ -202,6 +203,7 @@ class Step:
                 # What somebody else put in place of the model's arguments is no reference.
                 calls.append(self._read(ordinal, tool_call, first, literal=tool_call != as_made))
             ordinal += 1
+        self._issued = range(first, ordinal)
         futures = self._scheduler.issue(known_as, calls, self._lane, self._thread.value_of)
         found: list[ToolFuture | None] = []
         for tool_call, invocation in arrivals:
@@ -361,6 +363,7 @@ class Step:
             future
             for future in futures
             if future.call.ordinal not in known
+            and future.call.ordinal not in self._issued  # its placeholder is yet to come
             and future.provided is not None
             # A thread that went back to an earlier checkpoint knows nothing of them.
             and (future.call.ordinal <= self._thread.highest or not self._scheduler.inherited)
