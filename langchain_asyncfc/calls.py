@@ -22,7 +22,7 @@ from langchain_asyncfc.references import Reference, Site, find_references
 from langchain_asyncfc.schemas import AWAIT_RESULT
 from langchain_asyncfc.toolbox import ToolFacts
 
-__all__ = ["Call", "is_control", "read_call"]
+__all__ = ["Call", "check_older", "is_control", "read_call"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def read_call(
         sites = find_references(args)
         _check_known(sites, ordinal)
         if facts.approved:
-            _check_shown(sites, ordinal if first is None else first)
+            check_older(sites, ordinal if first is None else first)
     except ReferenceProblem as problem:
         return Call(ordinal, tool_call, args, facts, (), wanted, problem)
     return Call(ordinal, tool_call, args, facts, sites, wanted)
@@ -144,14 +144,25 @@ def _check_known(sites: Sequence[Site], ordinal: int) -> None:
                 raise UnknownReference(msg)
 
 
-def _check_shown(sites: Sequence[Site], first: int) -> None:
-    """A person approves values. Those of the same message are not there when they are asked."""
+def check_older(sites: Sequence[Site], first: int) -> None:
+    """Check that references name futures of earlier messages only.
+
+    A person who approves a call has to see values, and a structured answer is taken at once. What
+    the same message makes is not there then.
+
+    Args:
+        sites: Where references stand.
+        first: The number of the first call of the message.
+
+    Raises:
+        UnknownReference: When one does not.
+    """
     for site in sites:
         for reference in site.references:
             if reference.ordinal >= first:
                 msg = (
-                    f"'{reference}' is made by the same message, so the person who approves this "
-                    "call cannot see its value. Make this call again when it has finished."
+                    f"'{reference}' is made by this same message, and this call needs its value "
+                    "now. Make the call again when it has finished."
                 )
                 raise UnknownReference(msg)
 

@@ -28,6 +28,7 @@ __all__ = [
     "output_form",
     "ride",
     "tool_messages_in",
+    "updated_keys",
 ]
 
 Answer = ToolMessage | AIMessage | Command[Any]
@@ -262,3 +263,15 @@ def output_form(answers: list[Answer], key: str, *, as_list: bool) -> Any:
     if sends:
         out.append(Command(graph=Command.PARENT, goto=sends))
     return out
+
+
+def updated_keys(outcome: Outcome) -> set[str]:
+    """The keys of the state that an outcome's commands update."""
+    result = outcome.result
+    items = result if isinstance(result, list) else [result]
+    return {
+        key
+        for item in items
+        if isinstance(item, Command) and isinstance(item.update, Mapping)
+        for key in item.update
+    }

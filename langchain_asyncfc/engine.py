@@ -53,6 +53,7 @@ class Engine:
         executor: Where calls run; by default asyncio tasks, or threads in sync runs.
         stream_events: Whether `stream_mode="custom"` is told what happens to futures.
         async_calls: How a model is shown calls that it made as asynchronous ones.
+        messages_key: Where the messages are in the state.
         reviews: Whether every run comes back to this engine at the end of a turn. If not, the run
             has to be marked as one that does (see `runs.mark_reviewed`), or its steps wait for
             all results.
@@ -76,6 +77,7 @@ class Engine:
         executor: Executor | None,
         stream_events: bool,
         async_calls: Literal["auto", "native", "placeholder"],
+        messages_key: str = "messages",
         reviews: bool = False,
     ) -> None:
         _check_options(grace, max_concurrency)
@@ -83,7 +85,15 @@ class Engine:
         _check_choice("on_final", on_final, get_args(OnFinal))
         _check_choice("async_calls", async_calls, ("auto", "native", "placeholder"))
         native = async_calls != "placeholder"
-        self.policy = Policy(toolbox, grace, delivery, on_final, may_end=reviews, native=native)
+        self.policy = Policy(
+            toolbox,
+            grace,
+            delivery,
+            on_final,
+            may_end=reviews,
+            native=native,
+            reduced_keys=frozenset({messages_key}),
+        )
         self.stream_events = stream_events
         self._reviews = reviews
         self._executor = executor
@@ -165,6 +175,7 @@ class Engine:
             in_run=run is not None,
             waits=switch is False or not self._comes_back(run),
             whole=run is None or run.reviewed,
+            nested=bool(thread_key(config)[1]),
         )
 
     def _comes_back(self, run: GraphRun | None) -> bool:

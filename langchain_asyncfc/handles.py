@@ -35,6 +35,7 @@ class ToolFuture:
 
     __slots__ = (
         "access",
+        "batch",
         "call",
         "call_off_timeout",
         "callbacks",
@@ -45,6 +46,7 @@ class ToolFuture:
         "leader",
         "misfit",
         "outcome",
+        "placed",
         "provided",
         "ready",
         "recording",
@@ -62,6 +64,8 @@ class ToolFuture:
         self.access: Access | None = None
         self.provided: tuple[Invocation, Context] | None = None
         self.ready = False
+        self.batch = 0
+        self.placed = False
         self.leader: ToolFuture | None = None
         self.misfit: ReferenceProblem | None = None
         self.sharers: list[ToolFuture] = []

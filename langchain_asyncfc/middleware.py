@@ -30,6 +30,7 @@ from langchain_asyncfc.control import control_tools
 from langchain_asyncfc.delivery import Answer, output_form
 from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.engine import Engine
+from langchain_asyncfc.errors import ReferenceProblem
 from langchain_asyncfc.executors import Executor
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.native import is_openai, marked, native_history, takes_native_calls
@@ -40,7 +41,13 @@ from langchain_asyncfc.runs import mark_reviewed
 from langchain_asyncfc.schemas import model_tool
 from langchain_asyncfc.screens import Screens
 from langchain_asyncfc.steps import Step
-from langchain_asyncfc.structured import answer_tools, is_plain, parsed_again, unparsed
+from langchain_asyncfc.structured import (
+    answer_tools,
+    is_plain,
+    parsed_again,
+    refused,
+    unparsed,
+)
 from langchain_asyncfc.surroundings import running_create_agent
 from langchain_asyncfc.toolbox import Toolbox
 from langchain_asyncfc.waiting import Wait
@@ -160,6 +167,7 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         toolbox = self._toolbox
         toolbox.wraps = around.wraps_tool_calls(self)
         toolbox.needs_approval |= around.approved()
+        toolbox.in_step |= around.in_step()
         toolbox.defaults.update(around.known_effects())
         tools = list(around.all_tools(self))
         for tool in tools:
@@ -167,6 +175,8 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         if not around.may_add_tools(self):
             toolbox.check_names({tool.name for tool in tools})
         self._screens = Screens(around.screens())
+        reduced = self._engine.policy.reduced_keys | around.reduced_keys()
+        self._engine.policy = replace(self._engine.policy, reduced_keys=reduced)
         if around.reads_new_messages_only():
             self._engine.policy = replace(self._engine.policy, delivery="append")
 
@@ -191,10 +201,13 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
             response = handler(self._prepared(call))
         except StructuredOutputError as error:
             response = call.caught(error)
-        if call.refers(response):
+        if not call.refers(response):
+            return response
+        try:
             answers = self._engine.step(get_config(), call.messages(response), call.plan)
-            response = call.settled(response, answers)
-        return response
+        except ReferenceProblem as problem:
+            return call.refused(response, problem)
+        return call.settled(response, answers)
 
     async def awrap_model_call(
         self,
@@ -207,10 +220,13 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
             response = await handler(self._prepared(call))
         except StructuredOutputError as error:
             response = call.caught(error)
-        if call.refers(response):
+        if not call.refers(response):
+            return response
+        try:
             answers = await self._engine.astep(get_config(), call.messages(response), call.plan)
-            response = call.settled(response, answers)
-        return response
+        except ReferenceProblem as problem:
+            return call.refused(response, problem)
+        return call.settled(response, answers)
 
     def _prepared(self, call: _ModelCall) -> ModelRequest[Any]:
         request = call.request
@@ -239,8 +255,7 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         )
         if self._engine.policy.native and is_openai(request.model):
             changed = changed.override(messages=native_history(request.messages))
-        early = self._engine.policy.on_final == "review" and call.is_early
-        return changed.override(response_format=None) if early else changed
+        return changed
 
     def _shadow(self, tool: BaseTool, strict: bool, native: bool | None) -> BaseTool:
         """What the model is bound to in place of a tool.
@@ -349,20 +364,18 @@ class _ModelCall:
         self._answers = answer_tools(request.response_format)
         self._error: Exception | None = None
 
-    @property
-    def is_early(self) -> bool:
-        """Whether an answer would come while futures are unfinished and yet be parsed as one."""
-        if not is_plain(self.request.response_format):
-            return False
-        return bool(waits_at_end(read_thread(self.request.state[_MESSAGES])))
-
     def caught(self, error: StructuredOutputError) -> ModelResponse[Any]:
-        """What the model said, if an error is about an answer in which references stand."""
+        """What the model said, if an answer that cannot be parsed is no answer yet."""
         response = unparsed(error)
-        if response is None or not self.refers(response):
+        if response is None or not (self._is_early(response) or self.refers(response)):
             raise error
         self._error = error
         return response
+
+    def _is_early(self, response: ModelResponse[Any]) -> bool:
+        """Whether it is given as a text while futures are unfinished."""
+        thread = read_thread(self.messages(response))
+        return not (thread.batch and thread.batch.tool_calls) and bool(waits_at_end(thread))
 
     def refers(self, response: ModelResponse[Any]) -> bool:
         """Whether the model gives a structured answer in which references stand."""
@@ -382,7 +395,14 @@ class _ModelCall:
 
     def plan(self, step: Step) -> Generator[Wait, None, list[Answer]]:
         """Put values where references stand in the structured answer."""
-        return step.resolve(self._answers)
+        return step.resolve({name: binding.tool for name, binding in self._answers.items()})
+
+    def refused(
+        self, response: ModelResponse[Any], problem: ReferenceProblem
+    ) -> ModelResponse[Any]:
+        """The response to an answer whose references have no values."""
+        message = self.messages(response)[-1]
+        return refused(message, self._answers, self.request.response_format, problem)
 
     def settled(self, response: ModelResponse[Any], answers: list[Answer]) -> ModelResponse[Any]:
         """The response with values, if they fit."""

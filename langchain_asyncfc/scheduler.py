@@ -57,6 +57,7 @@ class Scheduler:
 
     Attributes:
         inherited: Whether it comes from an earlier run of the thread.
+        interrupted: Whether the run will stop with an interrupt after this step.
     """
 
     def __init__(self, executor: Executor, home: Home, key: str) -> None:
@@ -73,6 +74,7 @@ class Scheduler:
         self._withdrawn: set[int] = set()
         self._placeholders = False
         self.inherited = False
+        self.interrupted = False
         self._failure_callbacks: list[Callable[[], None]] = []
         self._batch = 0
         self._message: object = None
@@ -175,6 +177,12 @@ class Scheduler:
             futures = [self._futures.get(reference.ordinal) for reference in call.references]
             if any(future is not None and not future.done for future in futures):
                 return None
+            for future in futures:
+                if future is not None and future.state is not FutureState.RESOLVED:
+                    raise FailedReference(f"{future.id} ({future.call.name}) {future.state}")
+            failure = self._values.earlier_failure(call)
+            if failure is not None:
+                raise failure
             return self._values.final(call)
 
     def provide(
@@ -279,6 +287,7 @@ class Scheduler:
     def _issue(self, call: Call, lane: Lane) -> ToolFuture:
         now = self._home.now
         future = ToolFuture(call, lane, Recording(now, call.future), now())
+        future.batch = self._batch
         self._futures[call.ordinal] = future
         self._live[call.ordinal] = future
         self._last = max(self._last, call.ordinal)
@@ -493,7 +502,9 @@ class Scheduler:
         del self._live[future.call.ordinal]
         self._undelivered[future.call.ordinal] = future
         future.announce(outcome.state)
-        if outcome.error is not None and self._failure is None and not _is_asked(future, outcome):
+        if isinstance(outcome.error, GraphBubbleUp) and not future.placed:
+            self.interrupted = True  # the call's own step raises it, and nobody else
+        elif outcome.error is not None and self._failure is None:
             self._failure = future
         callbacks, future.callbacks = future.callbacks, []
         if future is self._failure:
@@ -548,12 +559,6 @@ class Scheduler:
                 _logger.info(
                     "%s A sync tool cannot be stopped; what it returns is dropped.", reason
                 )
-
-
-def _is_asked(future: ToolFuture, outcome: Outcome) -> bool:
-    """Whether a call ended with an interrupt that its own step raises, and nobody else."""
-    own = future.call.facts.foreground or outcome.state is _SKIPPED
-    return own and isinstance(outcome.error, GraphBubbleUp)
 
 
 def _asked_of(cause: ToolFuture) -> GraphInterrupt | None:

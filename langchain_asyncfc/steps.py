@@ -12,16 +12,17 @@ A step is a generator that yields what it waits for, so it is written once for `
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextvars import copy_context
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 from uuid import uuid4
 
 from langchain_core.messages import AIMessage, ToolCall, ToolMessage
+from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp
 
-from langchain_asyncfc.calls import Call, is_control, read_call
+from langchain_asyncfc.calls import Call, check_older, is_control, read_call
 from langchain_asyncfc.control_calls import ControlCalls, control_message
 from langchain_asyncfc.delivery import (
     LOST,
@@ -31,6 +32,7 @@ from langchain_asyncfc.delivery import (
     answer_in_place,
     carrier_among,
     ride,
+    updated_keys,
 )
 from langchain_asyncfc.errors import ReferenceProblem
 from langchain_asyncfc.futures import FutureState, Outcome, future_id
@@ -47,7 +49,7 @@ from langchain_asyncfc.records import (
     with_record,
 )
 from langchain_asyncfc.scheduler import Lane, Scheduler, ToolFuture
-from langchain_asyncfc.toolbox import Toolbox
+from langchain_asyncfc.toolbox import Toolbox, ToolFacts
 from langchain_asyncfc.waiting import Wait
 
 __all__ = ["Policy", "Step"]
@@ -70,6 +72,7 @@ class Policy:
         strict: Whether the model is bound to strict schemas.
         native: Whether outputs of calls that the model made as asynchronous ones are shown to it
             when they come (see `native`).
+        reduced_keys: Keys of the state that are known to have a reducer.
         slow: Names of tools whose last call took longer than `grace`; kept by the steps.
     """
 
@@ -80,6 +83,7 @@ class Policy:
     may_end: bool = False
     strict: bool = False
     native: bool = False
+    reduced_keys: frozenset[str] = frozenset({"messages"})
     slow: set[str] = field(default_factory=set)
 
 
@@ -93,6 +97,7 @@ class Step:
         thread: The thread as the step finds it.
         in_run: Whether later steps can deliver. If not, everything is waited for.
         waits: Whether everything is waited for all the same.
+        nested: Whether the graph is part of a larger one.
         whole: Whether all open calls of the last message are to come, in this step or beside it.
     """
 
@@ -106,6 +111,7 @@ class Step:
         in_run: bool,
         waits: bool = False,
         whole: bool = True,
+        nested: bool = False,
     ) -> None:
         self._policy = policy
         self._lane = lane
@@ -114,7 +120,9 @@ class Step:
         self._in_run = in_run
         self._waits = waits or not in_run
         self._whole = whole
+        self._nested = nested
         self._issued = range(0)
+        self._updated: dict[str, int] = {}
         self.goes_on = False
         self._control = ControlCalls(scheduler, thread, policy.grace)
 
@@ -144,6 +152,10 @@ class Step:
         answers = self._answers(arrivals, arrived)
         if not deliver:
             return answers
+        if self._in_run and all(self._ends_run(call) for call, _ in message):
+            # A prebuilt agent ends its run after them.
+            yield Wait([f for f in self._scheduler.live() if f.provided is not None])
+            return self._deliver(answers, in_place=True)
         # Where a graph sends each call to a task of its own, one of them delivers for all, and
         # one that awaited delivers what it awaited.
         first = next(call for call, is_open in message if is_open)
@@ -246,10 +258,7 @@ class Step:
                 self._note_speed(future, fast=future.done)
         if self._waits or any(is_open and self._comes_last(call) for call, is_open in message):
             yield Wait(own)
-        yield Wait([f for f in own if f.call.facts.foreground or f.call.await_result])
-        if self._policy.native and all(call["id"] in self._thread.native for call, _ in message):
-            # The model has gone on already as far as it can, and is shown no placeholder.
-            yield Wait([f for f in self._scheduler.live() if f.provided is not None], first=True)
+        yield from self._wait_for_own(message, own)
         if any(future.call.await_result == "all" for future in own):
             # Not for calls of this message that another task has yet to bring.
             yield Wait([f for f in self._scheduler.live() if f.provided is not None])
@@ -257,8 +266,28 @@ class Step:
             if call["name"] == AWAIT_FUTURE:
                 yield from self._control.wait(call)
 
+    def _wait_for_own(
+        self, message: Sequence[tuple[ToolCall, bool]], own: Sequence[ToolFuture]
+    ) -> Generator[Wait, None, None]:
+        """Wait for those of this step's calls that have to be answered with results."""
+        yield Wait([f for f in own if self._is_foreground(f.call) or f.call.await_result])
+        if self._scheduler.interrupted:
+            yield Wait(own)  # no later step of this run will deliver
+        if self._policy.native and all(call["id"] in self._thread.native for call, _ in message):
+            # The model has gone on already as far as it can, and is shown no placeholder.
+            yield Wait([f for f in self._scheduler.live() if f.provided is not None], first=True)
+
     def _comes_last(self, call: ToolCall) -> bool:
-        return self._policy.toolbox.on(call["name"]).comes_last
+        """Whether a call may end the run, so that everything else has to be delivered before."""
+        facts = self._policy.toolbox.on(call["name"])
+        return facts.comes_last or (self._nested and facts.may_hand_off)
+
+    def _ends_run(self, call: ToolCall) -> bool:
+        tool = self._policy.toolbox.on(call["name"]).tool
+        return tool is not None and tool.return_direct
+
+    def _is_foreground(self, call: Call) -> bool:
+        return call.facts.foreground or (self._nested and call.facts.may_hand_off)
 
     def _likely_fast(self, futures: Sequence[ToolFuture]) -> list[ToolFuture]:
         """The calls for which a grace period may pay.
@@ -314,9 +343,11 @@ class Step:
                 answers.append(self._control.answer(tool_call))
             elif future.outcome is not None:
                 self._take(future)
+                self._updated.update(dict.fromkeys(self._keys(future), future.batch))
                 answers.extend(answer(future.call, future.outcome))
             else:
                 detach = self._policy.on_final == "detach"
+                future.placed = True
                 full = not self._thread.instructed and self._scheduler.is_first_placeholder()
                 answers.append(placeholder(future.call, full=full, detach=detach))
         return answers
@@ -346,14 +377,33 @@ class Step:
                 continue
             if future is None:
                 due.append((ordinal, message.tool_call_id, LOST, message))
-            elif future.outcome is not None and future.claim(claim):
+            elif future.outcome is not None and self._fits(future) and future.claim(claim):
                 self._take(future)
                 due.append((ordinal, message.tool_call_id, future.outcome, message))
         for future in self._unplaced() if can_ride else ():
-            if future.outcome is not None:
+            if future.outcome is not None and self._fits(future):
                 self._scheduler.mark_delivered(future)
                 due.append((future.call.ordinal, future.call.id or "", future.outcome, None))
         return due
+
+    def _fits(self, future: ToolFuture) -> bool:
+        """Whether an outcome can go out with the others of this step.
+
+        A state key without a reducer takes one value a step. So of two outcomes of different
+        messages that update one key the second waits for the next step, unless the key is known
+        to have a reducer. Of one message they go out together, as with `ToolNode`.
+        """
+        keys = self._keys(future)
+        if any(self._updated.get(key, future.batch) != future.batch for key in keys):
+            return False
+        self._updated.update(dict.fromkeys(keys, future.batch))
+        return True
+
+    def _keys(self, future: ToolFuture) -> set[str]:
+        """The state keys that an outcome updates and of which it is not known how."""
+        if future.outcome is None:
+            return set()
+        return updated_keys(future.outcome) - self._policy.reduced_keys
 
     def _unplaced(self) -> list[ToolFuture]:
         """Futures, unfinished or not delivered, whose placeholder was removed from the history."""
@@ -478,23 +528,42 @@ class Step:
         self._scheduler.withdraw_unprovided()
         yield Wait(self._scheduler.live())
         yield from self._raise_failure([])
-        shown = [c["id"] for c in open_calls if self._policy.toolbox.on(c["name"]).approved]
+        open_ids = {call["id"] for call in open_calls}
+        shown = [c for c in self._numbered(batch) if c.facts.approved and c.id in open_ids]
         delivered = self._deliver([], in_place=True)
         return [*self._with_values(batch, shown), *delivered]
 
-    def resolve(self, names: Collection[str]) -> Generator[Wait, None, list[Answer]]:
+    def resolve(self, tools: Mapping[str, BaseTool]) -> Generator[Wait, None, list[Answer]]:
         """Put values where references stand in the last message's calls to some tools.
 
         For calls that never become futures, as the ones by which a model gives its structured
-        answer: waits for the references, and gives the message if it changed.
+        answer: waits for the references.
+
+        Args:
+            tools: The tools, by name, for their schemas.
+
+        Returns:
+            The message, if it changed.
+
+        Raises:
+            ReferenceProblem: When a reference has no value, or one that does not fit.
         """
         batch = self._thread.batch
         if batch is None or not self._in_run:
             return []
-        calls = [call for call in self._numbered(batch) if call.name in names]
+        calls = [
+            replace(call, facts=ToolFacts(tools[call.name]))
+            for call in self._numbered(batch)
+            if call.name in tools
+        ]
         wanted = {r.ordinal for call in calls for r in call.references}
         yield Wait([f for o in wanted if (f := self._scheduler.get(o)) is not None])
-        return list(self._with_values(batch, [call.id for call in calls]))
+        first = self._numbered(batch)[0].ordinal
+        for call in calls:
+            if call.problem is not None:
+                raise call.problem
+            check_older(call.sites, first)
+        return list(self._with_values(batch, calls, strict=True))
 
     def _numbered(self, batch: AIMessage) -> list[Call]:
         """The calls of the last message."""
@@ -505,18 +574,26 @@ class Step:
         return [self._read(first + n, call, first) for n, call in enumerate(made)]
 
     def _with_values(
-        self, batch: AIMessage, call_ids: Collection[str | None]
+        self, batch: AIMessage, calls: Sequence[Call], *, strict: bool = False
     ) -> Sequence[AIMessage]:
-        """The last message with values for references in some of its calls, if that changes it."""
+        """The last message with values for references in some of its calls, if that changes it.
+
+        Args:
+            batch: The message.
+            calls: The calls.
+            strict: Whether a problem is raised; if not, the call is answered with it later.
+        """
         args: dict[str | None, Mapping[str, Any]] = {}
         futures: set[str] = set()
-        for call in self._numbered(batch):
-            if call.id not in call_ids or not call.sites or call.problem is not None:
+        for call in calls:
+            if not call.sites or call.problem is not None:
                 continue
             try:
                 values = self._scheduler.resolved(call, self._thread.value_of)
             except ReferenceProblem:
-                continue  # the call will be answered with it
+                if strict:
+                    raise
+                continue
             if values is not None:
                 args[call.id] = values
                 futures.update(future_id(r.ordinal) for r in call.references)

@@ -3,7 +3,7 @@
 A model gives a structured answer by a call to an artificial tool (`ToolStrategy`) or as JSON text
 (`ProviderStrategy`); LangChain parses it as soon as the model has spoken. In a call, references
 are replaced by values and it is parsed again. An answer that comes while futures are unfinished
-is no answer yet, so where it would be parsed as one, it is not asked for.
+is no answer yet, so it does not matter if it can be parsed.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from langchain.agents.structured_output import (
     AutoStrategy,
     OutputToolBinding,
     StructuredOutputError,
+    StructuredOutputValidationError,
     ToolStrategy,
 )
 from langchain_core.messages import AIMessage, ToolMessage
 
-__all__ = ["answer_tools", "is_plain", "parsed_again", "unparsed"]
+__all__ = ["answer_tools", "is_plain", "parsed_again", "refused", "unparsed"]
 
 _TAKEN = "Returning structured response: {}"
 """What `create_agent` answers to a call that gives the structured answer."""
@@ -63,3 +64,28 @@ def parsed_again(
     content = getattr(response_format, "tool_message_content", None) or _TAKEN.format(answer)
     told = ToolMessage(content, tool_call_id=call["id"] or "", name=call["name"])
     return ModelResponse(result=[message, told], structured_response=answer)
+
+
+def refused(
+    message: AIMessage,
+    tools: Mapping[str, OutputToolBinding[Any]],
+    response_format: Any,
+    problem: Exception,
+) -> ModelResponse[Any]:
+    """A structured answer whose references have no values: the model is asked again.
+
+    Raises:
+        StructuredOutputValidationError: Where the agent is not to handle errors of this kind.
+    """
+    (call,) = (call for call in message.tool_calls if call["name"] in tools)
+    error = StructuredOutputValidationError(call["name"], problem, message)
+    handle: Any = getattr(response_format, "handle_errors", True)
+    if isinstance(handle, type | tuple):
+        handle = isinstance(error, handle)
+    if handle is False:
+        raise error from problem
+    text = handle if isinstance(handle, str) else f"Error: {problem}"
+    if callable(handle):
+        text = handle(error)
+    told = ToolMessage(text, tool_call_id=call["id"] or "", name=call["name"], status="error")
+    return ModelResponse(result=[message, told])

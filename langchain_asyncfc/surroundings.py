@@ -10,8 +10,9 @@ is known, and everything works but the checks.
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from langchain.agents import create_agent
@@ -21,7 +22,7 @@ from langchain.agents.middleware import (
     HumanInTheLoopMiddleware,
     LLMToolEmulator,
     PIIMiddleware,
-    SummarizationMiddleware,
+    ShellToolMiddleware,
     TodoListMiddleware,
     ToolCallLimitMiddleware,
     ToolRetryMiddleware,
@@ -44,10 +45,12 @@ class Surroundings:
     Attributes:
         middleware: All middleware, in order.
         tools: The tools that are not the middleware's own.
+        state_schema: The schema of the agent's state, `None` for the ordinary one.
     """
 
     middleware: Sequence[Any] = ()
-    tools: Sequence[Any] = field(default=())
+    tools: Sequence[Any] = ()
+    state_schema: Any = None
 
     def check_order(self, here: Any) -> None:
         """Check that every middleware can do its work where it stands.
@@ -64,6 +67,8 @@ class Surroundings:
             if isinstance(other, HumanInTheLoopMiddleware) and _mode(other) == "per_call":
                 _refuse(here, other, "after", "a person would see futures instead of values")
         for other in self.middleware[place + 1 :]:
+            if isinstance(other, ShellToolMiddleware):
+                _refuse(here, other, "before", "its shell would be closed while calls run in it")
             if isinstance(other, HumanInTheLoopMiddleware) and _mode(other) == "batched":
                 _refuse(here, other, "before", "a person would see futures instead of values")
 
@@ -81,9 +86,24 @@ class Surroundings:
         It takes the oldest messages for old.
         """
         return any(
-            isinstance(other, ContextEditingMiddleware | SummarizationMiddleware)
+            isinstance(other, ContextEditingMiddleware)
+            # deepagents has one of its own, which only hides old messages from the model.
+            or any("SummarizationMiddleware" in kind.__name__ for kind in type(other).__mro__)
             for other in self.middleware
         )
+
+    def in_step(self) -> set[str]:
+        """Names of tools that only work inside the step that they are called in.
+
+        The file tools of deepagents write to the graph's state through the step's own config.
+        What is written there when the step is over is silently lost.
+        """
+        return {
+            tool.name
+            for other in self.middleware
+            if any(kind.__name__ == "FilesystemMiddleware" for kind in type(other).__mro__)
+            for tool in getattr(other, "tools", ())
+        }
 
     def screens(self) -> list[PIIMiddleware[Any, Any]]:
         """Middleware that takes personal data out of results, where it finds them new."""
@@ -124,10 +144,26 @@ class Surroundings:
             elif callable(tool):
                 yield create_tool(tool)
 
+    def reduced_keys(self) -> set[str]:
+        """The keys of the agent's state that have a reducer, so that they take several values."""
+        schemas = [getattr(other, "state_schema", None) for other in self.middleware]
+        found = {"messages"}
+        for schema in [*schemas, self.state_schema]:
+            if schema is not None:
+                hints = typing.get_type_hints(schema, include_extras=True)
+                found.update(key for key, hint in hints.items() if _has_reducer(hint))
+        return found
+
     def known_effects(self) -> dict[str, Effects]:
         """What tools of shipped middleware read and write, where it is one key of the state."""
         todo = any(isinstance(other, TodoListMiddleware) for other in self.middleware)
         return {"write_todos": Effects(writes="state:todos")} if todo else {}
+
+
+def _has_reducer(hint: Any) -> bool:
+    if typing.get_origin(hint) in (typing.Required, typing.NotRequired):
+        (hint,) = typing.get_args(hint)
+    return any(callable(extra) for extra in getattr(hint, "__metadata__", ()))
 
 
 def _works_on_results() -> tuple[type, ...]:
@@ -162,7 +198,7 @@ def running_create_agent(here: Any) -> Surroundings | None:
             if not any(other is here for other in middleware):
                 return None
             tools = [t for t in frame.f_locals.get("tools") or () if not isinstance(t, dict)]
-            return Surroundings(tuple(middleware), tuple(tools))
+            return Surroundings(tuple(middleware), tuple(tools), frame.f_locals.get("state_schema"))
         if frame.f_back is None:
             return None
         frame = frame.f_back

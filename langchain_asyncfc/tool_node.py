@@ -166,6 +166,7 @@ class AsyncFCToolNode(ToolNode):
             executor=executor,
             stream_events=stream_events,
             async_calls=async_calls,
+            messages_key=messages_key,
         )
 
     # -- for the model and the graph ------------------------------------------------------------

@@ -6,11 +6,13 @@ All of it is worked out and checked once, when a tool is first seen.
 from __future__ import annotations
 
 import inspect
+import typing
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from langchain_core.tools import BaseTool
+from langgraph.types import Command
 
 from langchain_asyncfc.effects import UNDECLARED, Effects, effects_of
 from langchain_asyncfc.records import CONTROL_TOOLS
@@ -37,6 +39,8 @@ class ToolFacts:
         approved: Whether a person sees its arguments before it runs.
         comes_last: Whether its calls may end the run (by an interrupt or a hand-off), so that
             everything else has to be finished and delivered first.
+        may_hand_off: Whether its calls may hand over to another agent where the graph is part of
+            a larger one; they count as foreground and `comes_last` there.
         shareable: Whether an identical call may join one that runs (rule 15).
         flagged: Whether `await_result` among its arguments is meant for the runtime.
     """
@@ -47,6 +51,7 @@ class ToolFacts:
     foreground: bool = False
     approved: bool = False
     comes_last: bool = False
+    may_hand_off: bool = False
     shareable: bool = False
     flagged: bool = False
 
@@ -62,6 +67,7 @@ class Toolbox:
 
     Attributes:
         needs_approval: Names of tools whose calls a person approves.
+        in_step: Names of tools that only work inside the step that they are called in.
         defaults: Effects of tools that others bring along, where nothing else declares any.
     """
 
@@ -75,6 +81,7 @@ class Toolbox:
     ) -> None:
         self.wraps = wraps
         self.needs_approval: set[str] = set()
+        self.in_step: set[str] = set()
         self.defaults: dict[str, Effects] = {}
         self._effects = dict(effects or {})
         self._trust_mcp_hints = trust_mcp_hints
@@ -159,9 +166,14 @@ class Toolbox:
             tool,
             declared,
             limit,
-            foreground=declared.foreground or tool.return_direct or approved or hands_off,
+            foreground=declared.foreground
+            or tool.return_direct
+            or approved
+            or hands_off
+            or name in self.in_step,
             approved=approved,
             comes_last=declared.foreground or approved or hands_off,
+            may_hand_off=declared is UNDECLARED and _returns_command(tool),
             # What is injected may differ from call to call although the model's arguments do not.
             shareable=declared.writes_nothing and not _is_injected(tool),
             flagged=takes_await_result(tool),
@@ -207,6 +219,22 @@ def _from_hints(metadata: Mapping[str, Any]) -> Effects | None:
     if metadata.get("destructiveHint") is True:
         return replace(UNDECLARED, fence=True, idempotent=idempotent)
     return replace(UNDECLARED, idempotent=True) if idempotent else None
+
+
+def _returns_command(tool: BaseTool) -> bool:
+    """Whether a tool says of itself that it may return a `Command`."""
+    run = getattr(tool, "func", None) or getattr(tool, "coroutine", None) or tool._run
+    try:
+        returned = typing.get_type_hints(run).get("return")
+    except Exception:  # noqa: BLE001 - annotations that do not resolve say nothing
+        return False
+    found = [returned]
+    while found:
+        part = found.pop()
+        if part is Command or typing.get_origin(part) is Command:
+            return True
+        found.extend(typing.get_args(part))
+    return False
 
 
 def _is_injected(tool: BaseTool) -> bool:
