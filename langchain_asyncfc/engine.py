@@ -19,6 +19,7 @@ from langgraph.graph.message import push_message
 
 from langchain_asyncfc.delivery import Answer, tool_messages_in
 from langchain_asyncfc.executors import Executor
+from langchain_asyncfc.policy import Delivery, OnFinal, Policy
 from langchain_asyncfc.records import read_thread
 from langchain_asyncfc.runs import (
     DetachedRuns,
@@ -29,7 +30,7 @@ from langchain_asyncfc.runs import (
     watch_runs,
 )
 from langchain_asyncfc.scheduler import Lane, Scheduler
-from langchain_asyncfc.steps import Delivery, OnFinal, Policy, Step
+from langchain_asyncfc.steps import Step
 from langchain_asyncfc.toolbox import Toolbox
 from langchain_asyncfc.waiting import Wait, drive, drive_async
 
@@ -61,6 +62,7 @@ class Engine:
     Attributes:
         policy: The options that steps need.
         stream_events: As given.
+        waits: Whether every step waits for all results, as where each run stops after a few steps.
 
     Raises:
         ValueError: When a number or option is out of range.
@@ -95,6 +97,7 @@ class Engine:
             reduced_keys=frozenset({messages_key}),
         )
         self.stream_events = stream_events
+        self.waits = False
         self._reviews = reviews
         self._executor = executor
         self._max_concurrency = max_concurrency
@@ -173,7 +176,7 @@ class Engine:
             scheduler,
             read_thread(messages),
             in_run=run is not None,
-            waits=switch is False or not self._comes_back(run),
+            waits=self.waits or switch is False or not self._comes_back(run),
             whole=run is None or run.reviewed,
             nested=bool(thread_key(config)[1]),
         )

@@ -168,6 +168,7 @@ class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
         toolbox.wraps = around.wraps_tool_calls(self)
         toolbox.needs_approval |= around.approved()
         toolbox.in_step |= around.in_step()
+        self._engine.waits = self._engine.waits or around.stops
         toolbox.defaults.update(around.known_effects())
         tools = list(around.all_tools(self))
         for tool in tools:

@@ -46,11 +46,14 @@ class Surroundings:
         middleware: All middleware, in order.
         tools: The tools that are not the middleware's own.
         state_schema: The schema of the agent's state, `None` for the ordinary one.
+        stops: Whether runs stop before or after certain nodes, by `interrupt_before` or
+            `interrupt_after`.
     """
 
     middleware: Sequence[Any] = ()
     tools: Sequence[Any] = ()
     state_schema: Any = None
+    stops: bool = False
 
     def check_order(self, here: Any) -> None:
         """Check that every middleware can do its work where it stands.

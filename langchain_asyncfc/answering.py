@@ -1,0 +1,229 @@
+"""The part of a step that answers calls: issue them, wait as long as the rules say, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextvars import copy_context
+
+from langchain_core.messages import ToolCall
+
+from langchain_asyncfc.calls import Call, is_control, read_call
+from langchain_asyncfc.delivering import Delivering
+from langchain_asyncfc.delivery import (
+    Answer,
+    answer,
+)
+from langchain_asyncfc.invocations import Invocation
+from langchain_asyncfc.placeholders import placeholder
+from langchain_asyncfc.records import (
+    AWAIT_FUTURE,
+    CANCEL_FUTURE,
+)
+from langchain_asyncfc.scheduler import ToolFuture
+from langchain_asyncfc.waiting import Wait
+
+__all__ = ["Answering"]
+
+
+class Answering(Delivering):
+    """A step as far as it answers the calls of a message."""
+
+    def answer_calls(
+        self, arrivals: Sequence[tuple[ToolCall, Invocation]], *, deliver: bool = True
+    ) -> Generator[Wait, None, list[Answer]]:
+        """Issue the calls that came in and answer each.
+
+        Args:
+            arrivals: The calls and what runs them, in call order; a part of the batch where a
+                graph sends each call to a task of its own.
+            deliver: Whether to deliver earlier outcomes as well. If not, `deliver` has to follow.
+
+        Returns:
+            One answer for each arrival, in call order (a call may answer with several messages
+            and commands), then what is delivered of earlier ones.
+
+        Raises:
+            BaseException: What `ToolNode` would raise for one of the run's calls.
+        """
+        message = self._message(arrivals)
+        arrived = self._issue(message, arrivals)
+        yield from self._wait(message, arrivals, arrived)
+        yield from self._raise_failure(arrived)
+        answers = self._answers(arrivals, arrived)
+        if not deliver:
+            return answers
+        if self._in_run and all(self._ends_run(call) for call, _ in message):
+            # A prebuilt agent ends its run after them.
+            yield Wait([f for f in self._scheduler.live() if f.provided is not None])
+            return self._deliver(answers, in_place=True)
+        # Where a graph sends each call to a task of its own, one of them delivers for all, and
+        # one that awaited delivers what it awaited.
+        first = next(call for call, is_open in message if is_open)
+        delivers = arrivals[0][0] is first or any(c["name"] == AWAIT_FUTURE for c, _ in arrivals)
+        return self._deliver(answers) if self._in_run and delivers else answers
+
+    def _message(
+        self, arrivals: Sequence[tuple[ToolCall, Invocation]]
+    ) -> list[tuple[ToolCall, bool]]:
+        """All calls of the message that the arrivals belong to, each with whether it is open.
+
+        Where a run begins with this step, as when it is resumed, the other calls of the message
+        may be answered already, and only the arrivals are open.
+        """
+        calls = [call for call, _ in arrivals]
+        message = self._thread.batch
+        if message is None:
+            return [(call, True) for call in calls]
+        unanswered = self._thread.unanswered()
+        if not self._whole:
+            arrived = {call["id"] for call in calls}
+            pairs = zip(message.tool_calls, unanswered, strict=True)
+            unanswered = [is_open and call["id"] in arrived for call, is_open in pairs]
+        batch = list(zip(message.tool_calls, unanswered, strict=True))
+        # By id, since a wrapper may have put other arguments into a call that a person edited.
+        at = {call["id"]: n for n, (call, is_open) in enumerate(batch) if is_open}
+        if not all(call["id"] in at for call in calls):
+            return [(call, True) for call in calls]
+        for call in calls:
+            batch[at[call["id"]]] = (call, True)  # what arrived, so that it can be found again
+        return batch
+
+    def _issue(
+        self,
+        message: list[tuple[ToolCall, bool]],
+        arrivals: Sequence[tuple[ToolCall, Invocation]],
+    ) -> list[ToolFuture | None]:
+        """Issue the message's calls; the futures of the arrivals, `None` for control calls.
+
+        Where the arrivals are only a part, the rest is issued with them, so that order does not
+        depend on which task comes first. Calls that are answered already, and those of tools that
+        this node does not have, are only counted.
+        """
+        batch = self._thread.batch
+        known_as = batch.id if batch is not None and batch.id else object()
+        own = batch.tool_calls if batch is not None else []
+        made = own if len(own) == len(message) else [call for call, _ in message]
+        ordinal = first = self._scheduler.first_ordinal(known_as, made, self._thread.highest)
+        here = {id(call) for call, _ in arrivals}
+        calls: list[Call] = []
+        place: dict[int, int] = {}
+        for (tool_call, is_open), as_made in zip(message, made, strict=True):
+            if is_control(tool_call):
+                continue
+            if id(tool_call) in here or (is_open and tool_call["name"] in self._policy.toolbox):
+                place[id(tool_call)] = len(calls)
+                edited = tool_call != as_made and self._is_approved(as_made)
+                if edited:
+                    self._edited.add(ordinal)
+                # What a person put in place of the model's arguments is no reference.
+                calls.append(self._read(ordinal, tool_call, first, literal=edited))
+            ordinal += 1
+        self._issued = range(first, ordinal)
+        futures = self._scheduler.issue(known_as, calls, self._lane, self._thread.value_of)
+        found: list[ToolFuture | None] = []
+        for tool_call, invocation in arrivals:
+            future = futures[place[id(tool_call)]] if id(tool_call) in place else None
+            if future is not None:
+                self._scheduler.provide(
+                    future, invocation, copy_context(), calls[place[id(tool_call)]]
+                )
+            found.append(future)
+        return found
+
+    def _read(
+        self, ordinal: int, tool_call: ToolCall, first: int, *, literal: bool = False
+    ) -> Call:
+        return read_call(
+            ordinal,
+            tool_call,
+            self._policy.toolbox.on(tool_call["name"]),
+            first=first,
+            strict=self._policy.strict,
+            literal=literal or tool_call["id"] in self._thread.literal,
+        )
+
+    def _wait(
+        self,
+        message: Sequence[tuple[ToolCall, bool]],
+        arrivals: Sequence[tuple[ToolCall, Invocation]],
+        arrived: Sequence[ToolFuture | None],
+    ) -> Generator[Wait, None, None]:
+        own = [future for future in arrived if future is not None]
+        for call, _ in arrivals:
+            if call["name"] == CANCEL_FUTURE:
+                yield from self._control.cancel(call)
+        fast = self._likely_fast(own)
+        if fast:
+            yield Wait(fast, self._policy.grace, patient=True)
+            for future in fast:
+                self._note_speed(future, fast=future.done)
+        if self._waits or any(is_open and self._comes_last(call) for call, is_open in message):
+            yield Wait(own)
+        yield from self._wait_for_own(message, own)
+        if any(future.call.await_result == "all" for future in own):
+            # Not for calls of this message that another task has yet to bring.
+            yield Wait([f for f in self._scheduler.live() if f.provided is not None])
+        for call, _ in arrivals:
+            if call["name"] == AWAIT_FUTURE:
+                yield from self._control.wait(call)
+
+    def _wait_for_own(
+        self, message: Sequence[tuple[ToolCall, bool]], own: Sequence[ToolFuture]
+    ) -> Generator[Wait, None, None]:
+        """Wait for those of this step's calls that have to be answered with results."""
+        yield Wait([f for f in own if self._is_foreground(f.call) or f.call.await_result])
+        # What a person edited gets a note around its result, by the middleware that asked.
+        yield Wait([f for f in own if f.call.ordinal in self._edited])
+        if self._scheduler.interrupted:
+            yield Wait(own)  # no later step of this run will deliver
+        if self._policy.native and all(call["id"] in self._thread.native for call, _ in message):
+            # The model has gone on already as far as it can, and is shown no placeholder.
+            yield Wait([f for f in self._scheduler.live() if f.provided is not None], first=True)
+
+    def _comes_last(self, call: ToolCall) -> bool:
+        """Whether a call may end the run, so that everything else has to be delivered before."""
+        facts = self._policy.toolbox.on(call["name"])
+        return facts.comes_last or (self._nested and facts.may_hand_off)
+
+    def _is_approved(self, call: ToolCall) -> bool:
+        return self._policy.toolbox.on(call["name"]).approved
+
+    def _ends_run(self, call: ToolCall) -> bool:
+        tool = self._policy.toolbox.on(call["name"]).tool
+        return tool is not None and tool.return_direct
+
+    def _is_foreground(self, call: Call) -> bool:
+        return call.facts.foreground or (self._nested and call.facts.may_hand_off)
+
+    def _likely_fast(self, futures: Sequence[ToolFuture]) -> list[ToolFuture]:
+        """The calls for which a grace period may pay.
+
+        Their tools were fast the last time, and nothing slow stands before them.
+        """
+        fast: dict[int, ToolFuture] = {}
+        for future in futures:
+            if future.done or future.call.name in self._policy.slow:
+                continue
+            if all(earlier in fast for earlier in self._scheduler.waits_for(future)):
+                fast[future.call.ordinal] = future
+        return list(fast.values())
+
+    def _answers(
+        self,
+        arrivals: Sequence[tuple[ToolCall, Invocation]],
+        arrived: Sequence[ToolFuture | None],
+    ) -> list[Answer]:
+        answers: list[Answer] = []
+        for (tool_call, _), future in zip(arrivals, arrived, strict=True):
+            if future is None:
+                answers.append(self._control.answer(tool_call))
+            elif future.outcome is not None:
+                self._take(future)
+                self._updated.update(dict.fromkeys(self._keys(future), future.batch))
+                answers.extend(answer(future.call, future.outcome))
+            else:
+                detach = self._policy.on_final == "detach"
+                future.placed = True
+                full = not self._thread.instructed and self._scheduler.is_first_placeholder()
+                answers.append(placeholder(future.call, full=full, detach=detach))
+        return answers

@@ -1,0 +1,208 @@
+"""The part of a step that delivers: which outcomes go out now, and where.
+
+What is pending is read from the messages, what has finished from the scheduler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+
+from langchain_core.messages import ToolMessage
+from langgraph.errors import GraphBubbleUp
+
+from langchain_asyncfc.control_calls import ControlCalls
+from langchain_asyncfc.delivery import (
+    LOST,
+    Answer,
+    Riders,
+    answer_in_place,
+    carrier_among,
+    ride,
+    updated_keys,
+)
+from langchain_asyncfc.futures import Outcome, future_id
+from langchain_asyncfc.policy import Policy
+from langchain_asyncfc.records import (
+    Thread,
+)
+from langchain_asyncfc.scheduler import Lane, Scheduler, ToolFuture
+from langchain_asyncfc.waiting import Wait
+
+__all__ = ["Delivering"]
+
+
+class Delivering:
+    """A step as far as it delivers, over the messages of a thread and the futures of a run.
+
+    Args:
+        policy: How to answer.
+        lane: How calls are run.
+        scheduler: Owner of the run's futures.
+        thread: The thread as the step finds it.
+        in_run: Whether later steps can deliver. If not, everything is waited for.
+        waits: Whether everything is waited for all the same.
+        nested: Whether the graph is part of a larger one.
+        whole: Whether all open calls of the last message are to come, in this step or beside it.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        lane: Lane,
+        scheduler: Scheduler,
+        thread: Thread,
+        *,
+        in_run: bool,
+        waits: bool = False,
+        whole: bool = True,
+        nested: bool = False,
+    ) -> None:
+        self._policy = policy
+        self._lane = lane
+        self._scheduler = scheduler
+        self._thread = thread
+        self._in_run = in_run
+        self._waits = waits or not in_run
+        self._whole = whole
+        self._nested = nested
+        self._issued = range(0)
+        self._edited: set[int] = set()
+        self._updated: dict[str, int] = {}
+        self.goes_on = False
+        self._control = ControlCalls(scheduler, thread, policy.grace)
+
+    @property
+    def _in_place(self) -> bool:
+        """Whether outcomes go where the placeholder is: where that is asked for, and seen."""
+        return self._policy.delivery == "in_place" and not self._thread.chained
+
+    def _due(
+        self, *, in_place: bool, can_ride: bool
+    ) -> list[tuple[int, str, Outcome, ToolMessage | None]]:
+        """Outcomes to be delivered now: ordinal, call id, outcome, and placeholder if there is one.
+
+        Args:
+            in_place: Whether outcomes go where the placeholder is.
+            can_ride: Whether there is a message for outcomes to ride on; those that need one and
+                have none stay for a later step.
+        """
+        due: list[tuple[int, str, Outcome, ToolMessage | None]] = []
+        claim = self._thread.batch.id if self._thread.batch is not None else None
+        for ordinal, message in self._thread.pending.items():
+            future = self._scheduler.get(ordinal)
+            if not (in_place or can_ride or self._is_native(message)):
+                continue
+            if future is None:
+                due.append((ordinal, message.tool_call_id, LOST, message))
+            elif future.outcome is not None and self._fits(future) and future.claim(claim):
+                self._take(future)
+                due.append((ordinal, message.tool_call_id, future.outcome, message))
+        for future in self._unplaced() if can_ride else ():
+            if future.outcome is not None and self._fits(future):
+                self._scheduler.mark_delivered(future)
+                due.append((future.call.ordinal, future.call.id or "", future.outcome, None))
+        return due
+
+    def _fits(self, future: ToolFuture) -> bool:
+        """Whether an outcome can go out with the others of this step.
+
+        A state key without a reducer takes one value a step. So of two outcomes of different
+        messages that update one key the second waits for the next step, unless the key is known
+        to have a reducer. Of one message they go out together, as with `ToolNode`.
+        """
+        keys = self._keys(future)
+        if any(self._updated.get(key, future.batch) != future.batch for key in keys):
+            return False
+        self._updated.update(dict.fromkeys(keys, future.batch))
+        return True
+
+    def _keys(self, future: ToolFuture) -> set[str]:
+        """The state keys that an outcome updates and of which it is not known how."""
+        if future.outcome is None:
+            return set()
+        return updated_keys(future.outcome) - self._policy.reduced_keys
+
+    def _unplaced(self) -> list[ToolFuture]:
+        """Futures, unfinished or not delivered, whose placeholder was removed from the history."""
+        futures = [*self._scheduler.undelivered(), *self._scheduler.live()]
+        known = self._thread.pending
+        return [
+            future
+            for future in futures
+            if future.call.ordinal not in known
+            and future.call.ordinal not in self._issued  # its placeholder is yet to come
+            and future.provided is not None
+            # A thread that went back to an earlier checkpoint knows nothing of them.
+            and (future.call.ordinal <= self._thread.highest or not self._scheduler.inherited)
+        ]
+
+    def _deliver(self, answers: Sequence[Answer], *, in_place: bool = False) -> list[Answer]:
+        """Add what became finished to a step's answers.
+
+        Args:
+            answers: The answers.
+            in_place: Deliver in place although the policy says otherwise, as the run may be over.
+        """
+        in_place = in_place or self._in_place
+        carrier = carrier_among(answers)
+        riders = Riders()
+        replaced: list[Answer] = []
+        due = self._due(in_place=in_place, can_ride=carrier is not None)
+        unseen = self._thread.tail  # what the model was not sent yet can be replaced anyway
+        for ordinal, call_id, outcome, message in due:
+            if message is not None and self._is_native(message):
+                last = next((a.id for a in reversed(answers) if isinstance(a, ToolMessage)), None)
+                after = last or self._thread.messages[-1].id
+                replaced += answer_in_place(future_id(ordinal), message, outcome, after=after)
+            elif message is not None and (in_place or any(message is m for m in unseen)):
+                replaced += answer_in_place(future_id(ordinal), message, outcome)
+            else:
+                riders.add(future_id(ordinal), call_id, outcome, message)
+        if riders.parts and carrier is not None:
+            answers = [ride(a, riders) if a is carrier else a for a in answers]
+        return [*answers, *replaced, *riders.others]
+
+    def _is_native(self, placeholder: ToolMessage) -> bool:
+        return self._policy.native and placeholder.tool_call_id in self._thread.native
+
+    def deliver(self) -> Generator[Wait, None, list[Answer]]:
+        """Deliver what has become finished, where all calls of the last message are answered.
+
+        Returns:
+            The messages that change or are new, and what else the results bring.
+
+        Raises:
+            BaseException: What `ToolNode` would raise for one of the run's calls.
+        """
+        self._scheduler.withdraw_unprovided()
+        yield from self._raise_failure([])
+        told = self._thread.tail
+        return [a for a in self._deliver(told) if not any(a is known for known in told)]
+
+    def _note_speed(self, future: ToolFuture, *, fast: bool) -> None:
+        if fast:
+            self._policy.slow.discard(future.call.name)
+        else:
+            self._policy.slow.add(future.call.name)
+
+    def _take(self, future: ToolFuture) -> None:
+        """Note that a future's outcome goes out, and whether its tool has become fast."""
+        self._scheduler.mark_delivered(future)
+        if future.seconds is not None and future.seconds <= self._policy.grace:
+            self._note_speed(future, fast=True)
+
+    def _raise_failure(self, arrived: Sequence[ToolFuture | None]) -> Generator[Wait, None, None]:
+        """Raise what `ToolNode` would raise: once, and again when the same step is tried again."""
+        failures = (f for f in (self._scheduler.failure(), *arrived) if f is not None and f.outcome)
+        error = next((f.outcome.error for f in failures if f.outcome and f.outcome.error), None)
+        if error is None:
+            return
+        self._scheduler.take_failure()
+        for future in arrived:
+            if future is not None:
+                self._scheduler.mark_delivered(future)  # whoever catches the error answers
+        if not isinstance(error, GraphBubbleUp):
+            siblings = self._scheduler.live()
+            self._scheduler.cancel(siblings)
+            yield Wait(siblings, until_failure=False)
+        raise error
