@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
 from langchain.agents.structured_output import StructuredOutputError
@@ -54,11 +54,16 @@ from langchain_asyncfc.waiting import Wait
 
 __all__ = ["AsyncFCMiddleware"]
 
+if TYPE_CHECKING:
+    _AgentMiddleware = AgentMiddleware[Any, Any, Any]
+else:
+    _AgentMiddleware = AgentMiddleware  # of two parameters in older versions
+
 _MESSAGES: Final = "messages"
 _STRUCTURED: Final = "structured_response"
 
 
-class AsyncFCMiddleware(AgentMiddleware[Any, Any, Any]):
+class AsyncFCMiddleware(_AgentMiddleware):
     """Lets an agent's tools run in the background while its model goes on.
 
     The same as swapping `ToolNode` for `AsyncFCToolNode`, by the same rules: a call that does not
