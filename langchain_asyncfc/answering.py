@@ -217,7 +217,7 @@ class Answering(Delivering):
         for (tool_call, _), future in zip(arrivals, arrived, strict=True):
             if future is None:
                 answers.append(self._control.answer(tool_call))
-            elif future.outcome is not None:
+            elif future.outcome is not None and not self._overtakes(future):
                 self._take(future)
                 self._updated.update(dict.fromkeys(self._keys(future), future.batch))
                 answers.extend(answer(future.call, future.outcome))

@@ -19,6 +19,7 @@ from langchain_asyncfc.delivery import (
     carrier_among,
     ride,
     updated_keys,
+    without_keys,
 )
 from langchain_asyncfc.futures import Outcome, future_id
 from langchain_asyncfc.policy import Policy
@@ -106,15 +107,52 @@ class Delivering:
     def _fits(self, future: ToolFuture) -> bool:
         """Whether an outcome can go out with the others of this step.
 
-        A state key without a reducer takes one value a step. So of two outcomes of different
-        messages that update one key the second waits for the next step, unless the key is known
-        to have a reducer. Of one message they go out together, as with `ToolNode`.
+        A state key without a reducer takes one value a step. Where it is not known which keys
+        have one, the second of two outcomes of different messages that update one key waits for
+        the next step. Outcomes of one message go out together, as with `ToolNode`.
         """
         keys = self._keys(future)
+        if self._policy.all_keys_known:
+            return True
         if any(self._updated.get(key, future.batch) != future.batch for key in keys):
             return False
         self._updated.update(dict.fromkeys(keys, future.batch))
         return True
+
+    def _overtakes(self, future: ToolFuture) -> bool:
+        """Whether an outcome that is to go out would update a key before an older one does."""
+        keys = self._keys(future)
+        return (
+            bool(keys)
+            and not self._policy.all_keys_known
+            and any(
+                older.call.ordinal < future.call.ordinal
+                and older.batch != future.batch
+                and keys & self._keys(older)
+                for older in self._scheduler.undelivered()
+            )
+        )
+
+    def _in_turn(
+        self, due: Sequence[tuple[int, str, Outcome, ToolMessage | None]]
+    ) -> list[tuple[int, str, Outcome, ToolMessage | None]]:
+        """What goes out, so that of several values for a key without a reducer the last counts.
+
+        That is what it comes to when they go out one after the other.
+        """
+        due = sorted(due, key=lambda item: item[0])
+        if not self._policy.all_keys_known:
+            return due
+        last: dict[str, int] = {}
+        for ordinal, _, outcome, _ in due:
+            keys = updated_keys(outcome) - self._policy.reduced_keys
+            last.update(dict.fromkeys(keys, ordinal))
+        in_turn = []
+        for ordinal, call_id, outcome, message in due:
+            older = {key for key in updated_keys(outcome) if last.get(key, ordinal) != ordinal}
+            kept = without_keys(outcome, older) if older else outcome
+            in_turn.append((ordinal, call_id, kept, message))
+        return in_turn
 
     def _keys(self, future: ToolFuture) -> set[str]:
         """The state keys that an outcome updates and of which it is not known how."""
@@ -149,7 +187,7 @@ class Delivering:
         replaced: list[Answer] = []
         due = self._due(in_place=in_place, can_ride=carrier is not None)
         unseen = self._thread.tail  # what the model was not sent yet can be replaced anyway
-        for ordinal, call_id, outcome, message in due:
+        for ordinal, call_id, outcome, message in self._in_turn(due):
             if message is not None and self._is_native(message):
                 last = next((a.id for a in reversed(answers) if isinstance(a, ToolMessage)), None)
                 after = last or self._thread.messages[-1].id

@@ -29,6 +29,7 @@ __all__ = [
     "ride",
     "tool_messages_in",
     "updated_keys",
+    "without_keys",
 ]
 
 Answer = ToolMessage | AIMessage | Command[Any]
@@ -275,3 +276,17 @@ def updated_keys(outcome: Outcome) -> set[str]:
         if isinstance(item, Command) and isinstance(item.update, Mapping)
         for key in item.update
     }
+
+
+def without_keys(outcome: Outcome, keys: set[str]) -> Outcome:
+    """An outcome whose commands do not update certain keys of the state."""
+
+    def changed(item: Any) -> Any:
+        if not isinstance(item, Command) or not isinstance(item.update, Mapping):
+            return item
+        kept = {key: value for key, value in item.update.items() if key not in keys}
+        return replace(item, update=kept)
+
+    result = outcome.result
+    new = [changed(item) for item in result] if isinstance(result, list) else changed(result)
+    return replace(outcome, result=new)

@@ -182,7 +182,9 @@ class AsyncFCMiddleware(_AgentMiddleware):
             toolbox.check_names({tool.name for tool in tools})
         self._screens = Screens(around.screens())
         reduced = self._engine.policy.reduced_keys | around.reduced_keys()
-        self._engine.policy = replace(self._engine.policy, reduced_keys=reduced)
+        self._engine.policy = replace(
+            self._engine.policy, reduced_keys=reduced, all_keys_known=True
+        )
         if around.reads_new_messages_only():
             self._engine.policy = replace(self._engine.policy, delivery="append")
 

@@ -28,6 +28,7 @@ class Policy:
         native: Whether outputs of calls that the model made as asynchronous ones are shown to it
             when they come (see `native`).
         reduced_keys: Keys of the state that are known to have a reducer.
+        all_keys_known: Whether the other keys are known to have none.
         slow: Names of tools whose last call took longer than `grace`; kept by the steps.
     """
 
@@ -39,4 +40,5 @@ class Policy:
     strict: bool = False
     native: bool = False
     reduced_keys: frozenset[str] = frozenset({"messages"})
+    all_keys_known: bool = False
     slow: set[str] = field(default_factory=set)

@@ -96,11 +96,11 @@ def find_references(args: Mapping[str, Any]) -> tuple[Site, ...]:
 
 
 def holds_references(args: Mapping[str, Any]) -> bool:
-    """Whether there are references or escaped ones in a call's arguments, all well-formed."""
+    """Whether there are references in a call's arguments, also escaped or malformed ones."""
     try:
         return bool(find_references(args))
     except MalformedReference:
-        return False
+        return True
 
 
 def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
