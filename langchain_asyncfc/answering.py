@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextvars import copy_context
+from dataclasses import dataclass
 
-from langchain_core.messages import ToolCall
+from langchain_core.messages import AIMessage, ToolCall
 
 from langchain_asyncfc.calls import Call, is_control, read_call
 from langchain_asyncfc.delivering import Delivering
@@ -23,6 +24,30 @@ from langchain_asyncfc.scheduler import ToolFuture
 from langchain_asyncfc.waiting import Wait
 
 __all__ = ["Answering"]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The calls of one message, once they are issued.
+
+    Attributes:
+        message: The message; `None` for calls that came without one.
+        calls: All of its calls.
+        ordinals: Their numbers, control calls not counted.
+        futures: By call id the call as the model made it, and its future; `None` for control calls.
+            Calls that are answered already, or not this node's, are not there.
+        first_open: The id of the first call that is not answered.
+        comes_last: Whether one of them may end the run.
+        native: Whether the model made all of them as asynchronous ones.
+    """
+
+    message: AIMessage | None
+    calls: Sequence[ToolCall]
+    ordinals: range
+    futures: Mapping[str | None, tuple[ToolCall, ToolFuture | None]]
+    first_open: str | None
+    comes_last: bool
+    native: bool
 
 
 class Answering(Delivering):
@@ -45,22 +70,60 @@ class Answering(Delivering):
         Raises:
             BaseException: What `ToolNode` would raise for one of the run's calls.
         """
-        message = self._message(arrivals)
-        arrived = self._issue(message, arrivals)
-        yield from self._wait(message, arrivals, arrived)
+        batch, arrived = self._arrive(arrivals)
+        yield from self._wait(batch, arrivals, arrived)
         yield from self._raise_failure(arrived)
         answers = self._answers(arrivals, arrived)
         if not deliver:
             return answers
-        if self._in_run and all(self._ends_run(call) for call, _ in message):
+        if self._in_run and all(self._ends_run(call) for call in batch.calls):
             # A prebuilt agent ends its run after them.
             yield Wait([f for f in self._scheduler.live() if f.provided is not None])
             return self._deliver(answers, in_place=True)
         # Where a graph sends each call to a task of its own, one of them delivers for all, and
         # one that awaited delivers what it awaited.
-        first = next(call for call, is_open in message if is_open)
-        delivers = arrivals[0][0] is first or any(c["name"] == AWAIT_FUTURE for c, _ in arrivals)
+        first = arrivals[0][0]["id"] == batch.first_open
+        delivers = first or any(call["name"] == AWAIT_FUTURE for call, _ in arrivals)
         return self._deliver(answers) if self._in_run and delivers else answers
+
+    def _arrive(
+        self, arrivals: Sequence[tuple[ToolCall, Invocation]]
+    ) -> tuple[Batch, list[ToolFuture | None]]:
+        """Issue the message's calls; the futures of the arrivals, `None` for control calls."""
+        known: Batch | None = self._scheduler.batch
+        if known is not None and known.message is self._thread.batch and self._whole:
+            arrived = self._found(known, arrivals)
+            if arrived is not None:
+                return known, arrived
+        return self._issue(self._message(arrivals), arrivals)
+
+    def _found(
+        self, batch: Batch, arrivals: Sequence[tuple[ToolCall, Invocation]]
+    ) -> list[ToolFuture | None] | None:
+        """The futures of arrivals whose message was issued before; `None` if one was not."""
+        if any(call["id"] not in batch.futures for call, _ in arrivals):
+            return None
+        self._issued = batch.ordinals
+        found: list[ToolFuture | None] = []
+        for tool_call, invocation in arrivals:
+            as_made, future = batch.futures[tool_call["id"]]
+            if future is not None:
+                call = None
+                if tool_call is not as_made and tool_call != as_made:
+                    call = self._changed(future.call.ordinal, tool_call, as_made, batch.ordinals)
+                self._scheduler.provide(future, invocation, copy_context(), call)
+            found.append(future)
+        return found
+
+    def _changed(
+        self, ordinal: int, tool_call: ToolCall, as_made: ToolCall, ordinals: range
+    ) -> Call:
+        """A call that came with other arguments than the model's."""
+        # What a person put in their place is no reference.
+        edited = self._is_approved(as_made)
+        if edited:
+            self._edited.add(ordinal)
+        return self._read(ordinal, tool_call, ordinals.start, literal=edited)
 
     def _message(
         self, arrivals: Sequence[tuple[ToolCall, Invocation]]
@@ -92,8 +155,8 @@ class Answering(Delivering):
         self,
         message: list[tuple[ToolCall, bool]],
         arrivals: Sequence[tuple[ToolCall, Invocation]],
-    ) -> list[ToolFuture | None]:
-        """Issue the message's calls; the futures of the arrivals, `None` for control calls.
+    ) -> tuple[Batch, list[ToolFuture | None]]:
+        """Issue the message's calls.
 
         Where the arrivals are only a part, the rest is issued with them, so that order does not
         depend on which task comes first. Calls that are answered already, and those of tools that
@@ -112,11 +175,12 @@ class Answering(Delivering):
                 continue
             if id(tool_call) in here or (is_open and tool_call["name"] in self._policy.toolbox):
                 place[id(tool_call)] = len(calls)
-                edited = tool_call != as_made and self._is_approved(as_made)
-                if edited:
-                    self._edited.add(ordinal)
-                # What a person put in place of the model's arguments is no reference.
-                calls.append(self._read(ordinal, tool_call, first, literal=edited))
+                same = tool_call is as_made or tool_call == as_made
+                calls.append(
+                    self._read(ordinal, tool_call, first)
+                    if same
+                    else self._changed(ordinal, tool_call, as_made, range(first, ordinal))
+                )
             ordinal += 1
         self._issued = range(first, ordinal)
         futures = self._scheduler.issue(known_as, calls, self._lane, self._thread.value_of)
@@ -128,7 +192,33 @@ class Answering(Delivering):
                     future, invocation, copy_context(), calls[place[id(tool_call)]]
                 )
             found.append(future)
-        return found
+        issued = self._batch_of(message, made, futures, place)
+        self._scheduler.batch = issued if len(issued.futures) == len(message) else None
+        return issued, found
+
+    def _batch_of(
+        self,
+        message: Sequence[tuple[ToolCall, bool]],
+        made: Sequence[ToolCall],
+        futures: Sequence[ToolFuture],
+        place: Mapping[int, int],
+    ) -> Batch:
+        """What other tasks that bring calls of the same message need to know of it."""
+        opened = [call for call, is_open in message if is_open]
+        known = {
+            call["id"]: (as_made, futures[place[id(call)]] if id(call) in place else None)
+            for (call, _), as_made in zip(message, made, strict=True)
+            if is_control(call) or id(call) in place
+        }
+        return Batch(
+            self._thread.batch,
+            [call for call, _ in message],
+            self._issued,
+            known,
+            opened[0]["id"],
+            any(self._comes_last(call) for call in opened),
+            all(call["id"] in self._thread.native for call, _ in message),
+        )
 
     def _read(
         self, ordinal: int, tool_call: ToolCall, first: int, *, literal: bool = False
@@ -144,7 +234,7 @@ class Answering(Delivering):
 
     def _wait(
         self,
-        message: Sequence[tuple[ToolCall, bool]],
+        batch: Batch,
         arrivals: Sequence[tuple[ToolCall, Invocation]],
         arrived: Sequence[ToolFuture | None],
     ) -> Generator[Wait, None, None]:
@@ -157,9 +247,9 @@ class Answering(Delivering):
             yield Wait(fast, self._policy.grace, patient=True)
             for future in fast:
                 self._note_speed(future, fast=future.done)
-        if self._waits or any(is_open and self._comes_last(call) for call, is_open in message):
+        if self._waits or batch.comes_last:
             yield Wait(own)
-        yield from self._wait_for_own(message, own)
+        yield from self._wait_for_own(batch, own)
         if any(future.call.await_result == "all" for future in own):
             # Not for calls of this message that another task has yet to bring.
             yield Wait([f for f in self._scheduler.live() if f.provided is not None])
@@ -167,16 +257,14 @@ class Answering(Delivering):
             if call["name"] == AWAIT_FUTURE:
                 yield from self._control.wait(call)
 
-    def _wait_for_own(
-        self, message: Sequence[tuple[ToolCall, bool]], own: Sequence[ToolFuture]
-    ) -> Generator[Wait, None, None]:
+    def _wait_for_own(self, batch: Batch, own: Sequence[ToolFuture]) -> Generator[Wait, None, None]:
         """Wait for those of this step's calls that have to be answered with results."""
         yield Wait([f for f in own if self._is_foreground(f.call) or f.call.await_result])
         # What a person edited gets a note around its result, by the middleware that asked.
         yield Wait([f for f in own if f.call.ordinal in self._edited])
         if self._scheduler.interrupted:
             yield Wait(own)  # no later step of this run will deliver
-        if self._policy.native and all(call["id"] in self._thread.native for call, _ in message):
+        if self._policy.native and batch.native:
             # The model has gone on already as far as it can, and is shown no placeholder.
             yield Wait([f for f in self._scheduler.live() if f.provided is not None], first=True)
 

@@ -186,13 +186,14 @@ class Delivering:
         riders = Riders()
         replaced: list[Answer] = []
         due = self._due(in_place=in_place, can_ride=carrier is not None)
-        unseen = self._thread.tail  # what the model was not sent yet can be replaced anyway
+        # What the model was not sent yet can be replaced anyway.
+        unseen = {id(message) for message in self._thread.tail}
         for ordinal, call_id, outcome, message in self._in_turn(due):
             if message is not None and self._is_native(message):
                 last = next((a.id for a in reversed(answers) if isinstance(a, ToolMessage)), None)
                 after = last or self._thread.messages[-1].id
                 replaced += answer_in_place(future_id(ordinal), message, outcome, after=after)
-            elif message is not None and (in_place or any(message is m for m in unseen)):
+            elif message is not None and (in_place or id(message) in unseen):
                 replaced += answer_in_place(future_id(ordinal), message, outcome)
             else:
                 riders.add(future_id(ordinal), call_id, outcome, message)
@@ -215,7 +216,8 @@ class Delivering:
         self._scheduler.withdraw_unprovided()
         yield from self._raise_failure([])
         told = self._thread.tail
-        return [a for a in self._deliver(told) if not any(a is known for known in told)]
+        known = {id(message) for message in told}
+        return [answered for answered in self._deliver(told) if id(answered) not in known]
 
     def _note_speed(self, future: ToolFuture, *, fast: bool) -> None:
         if fast:

@@ -174,7 +174,7 @@ class Engine:
             self.policy,
             lane,
             scheduler,
-            read_thread(messages),
+            read_thread(messages) if run is None else run.thread(messages),
             in_run=run is not None,
             waits=self.waits or switch is False or not self._comes_back(run),
             whole=run is None or run.reviewed,

@@ -457,7 +457,8 @@ def _single(answers: list[Answer]) -> Any:
 
 
 def _thread_of(request: ToolCallRequest) -> list[Any]:
-    return list(request.state[_MESSAGES])
+    messages: list[Any] = request.state[_MESSAGES]
+    return messages
 
 
 def _binds_strictly(request: ModelRequest[Any]) -> bool:

@@ -18,7 +18,7 @@ import asyncio
 import functools
 import logging
 import threading
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -33,6 +33,7 @@ from langchain_asyncfc.executors import (
     ThreadExecutor,
     ThreadHome,
 )
+from langchain_asyncfc.records import Thread, read_thread
 from langchain_asyncfc.scheduler import Scheduler
 from langchain_asyncfc.waiting import Wait, drive, drive_async
 
@@ -68,7 +69,15 @@ class GraphRun:
         self.is_async = is_async
         self.warns = warns
         self.reviewed = False
+        self._read: tuple[Sequence[Any], Thread] | None = None
         self.on_end: Callable[[BaseException | None], bool] = lambda _: False
+
+    def thread(self, messages: Sequence[Any]) -> Thread:
+        """What the messages say; read once for all tasks that see the same list of them."""
+        known = self._read
+        if known is None or known[0] is not messages or len(known[1].messages) != len(messages):
+            known = self._read = (messages, read_thread(messages))
+        return known[1]
 
     def _settled(self, error: BaseException | None) -> bool:
         if self.on_end(error):
