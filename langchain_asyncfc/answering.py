@@ -308,6 +308,7 @@ class Answering(Delivering):
             elif future.outcome is not None and not self._overtakes(future):
                 self._take(future)
                 self._updated.update(dict.fromkeys(self._keys(future), future.batch))
+                self._note_update(future.call.ordinal, future.outcome)
                 answers.extend(answer(future.call, future.outcome))
             else:
                 detach = self._policy.on_final == "detach"

@@ -143,16 +143,21 @@ class Delivering:
         due = sorted(due, key=lambda item: item[0])
         if not self._policy.all_keys_known:
             return due
-        last: dict[str, int] = {}
         for ordinal, _, outcome, _ in due:
-            keys = updated_keys(outcome) - self._policy.reduced_keys
-            last.update(dict.fromkeys(keys, ordinal))
+            self._note_update(ordinal, outcome)
+        last = self._scheduler.latest
         in_turn = []
         for ordinal, call_id, outcome, message in due:
             older = {key for key in updated_keys(outcome) if last.get(key, ordinal) != ordinal}
             kept = without_keys(outcome, older) if older else outcome
             in_turn.append((ordinal, call_id, kept, message))
         return in_turn
+
+    def _note_update(self, ordinal: int, outcome: Outcome) -> None:
+        """Note which state keys without a reducer an outcome updates."""
+        last = self._scheduler.latest
+        for key in updated_keys(outcome) - self._policy.reduced_keys:
+            last[key] = max(last.get(key, 0), ordinal)
 
     def _keys(self, future: ToolFuture) -> set[str]:
         """The state keys that an outcome updates and of which it is not known how."""

@@ -427,7 +427,7 @@ class _ModelCall:
 def _after_model(state: Any) -> _Plan:
     """What to do when the model has spoken."""
     thread = read_thread(state[_MESSAGES])
-    if any(thread.unanswered()):
+    if any(thread.unanswered()) and state.get(_STRUCTURED) is None:
         return Step.finish_before
     if thread.batch is not None and thread.batch.tool_calls and state.get(_STRUCTURED) is None:
         return _nothing  # all calls are answered, as by a middleware; the model is called again
@@ -436,7 +436,7 @@ def _after_model(state: Any) -> _Plan:
         answers = yield from step.end_turn()
         if step.goes_on and state.get(_STRUCTURED) is not None:
             answers.append(Command(update={_STRUCTURED: None}))
-        return answers
+        return [*answers, *(yield from step.finish_before())]
 
     return plan
 

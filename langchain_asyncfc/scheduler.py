@@ -56,6 +56,7 @@ class Scheduler:
         key: A prefix that makes job ids unique among runs.
 
     Attributes:
+        latest: By key of the state the ordinal of the youngest call that updated it.
         batch: What steps remember of the message that was issued last.
         inherited: Whether it comes from an earlier run of the thread.
         interrupted: Whether the run will stop with an interrupt after this step.
@@ -74,6 +75,7 @@ class Scheduler:
         self._failure: ToolFuture | None = None
         self._withdrawn: set[int] = set()
         self._placeholders = False
+        self.latest: dict[str, int] = {}
         self.batch: Any = None
         self.inherited = False
         self.interrupted = False

@@ -29,6 +29,8 @@ from langchain.agents.middleware import (
 )
 from langchain_core.tools import BaseTool
 from langchain_core.tools import tool as create_tool
+from langgraph.channels import AnyValue, EphemeralValue, LastValue, UntrackedValue
+from langgraph.channels.base import BaseChannel
 
 from langchain_asyncfc.effects import Effects
 
@@ -36,6 +38,8 @@ __all__ = ["Surroundings", "running_create_agent"]
 
 _WORK_ON_RESULTS = (ToolRetryMiddleware, LLMToolEmulator)
 _MAX_FRAMES = 20
+_PLAIN = (AnyValue, EphemeralValue, LastValue, UntrackedValue)
+"""Channels that take one value a step, or keep one of several."""
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,10 @@ class Surroundings:
 def _has_reducer(hint: Any) -> bool:
     if typing.get_origin(hint) in (typing.Required, typing.NotRequired):
         (hint,) = typing.get_args(hint)
-    return any(callable(extra) for extra in getattr(hint, "__metadata__", ()))
+    return any(
+        not isinstance(extra, _PLAIN) if isinstance(extra, BaseChannel) else callable(extra)
+        for extra in getattr(hint, "__metadata__", ())
+    )
 
 
 def _works_on_results() -> tuple[type, ...]:
