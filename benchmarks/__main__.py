@@ -10,12 +10,13 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import bound, core, overhead
+from benchmarks import bound, core, end_to_end, overhead
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
 PARTS: dict[str, tuple[str, str, Callable[..., list[str]]]] = {
     "bound": ("How near to the bound", bound.__doc__ or "", bound.report),
+    "end_to_end": ("End to end", end_to_end.__doc__ or "", end_to_end.report),
     "overhead": ("Overhead on fast calls", overhead.__doc__ or "", overhead.report),
     "core": ("The pure core", core.__doc__ or "", core.report),
 }
