@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 READY := $(VENV)/.ready
+BENCH := $(VENV)/.bench
 LOWEST := $(VENV)-lowest
 
 .PHONY: help demo test coverage lint types docs bench bench-quick test-lowest wheel format clean
@@ -21,7 +22,7 @@ $(READY): pyproject.toml
 demo: $(READY)  ## Repair a broken project twice, with ToolNode and with AsyncFCToolNode, and compare
 	$(BIN)/python -m examples.repair $(ARGS)
 
-test: $(READY)  ## Run all tests, with branch coverage measured
+test: $(BENCH)  ## Run all tests, with branch coverage measured
 	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
 
 coverage: $(READY)  ## Check the branch coverage that `make test` measured
@@ -41,10 +42,15 @@ format: $(READY)  ## Bring the code into form
 docs: $(READY)  ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-bench: $(READY)  ## Measure again what README and docs claim
+# The benchmark of function calling, without its own dependencies: only its tasks and tools are used.
+$(BENCH): $(READY)
+	$(PIP) install --no-deps bfcl-eval==2026.3.23 mpmath==1.3.0
+	@touch $@
+
+bench: $(BENCH)  ## Measure again what README and docs claim
 	$(BIN)/python -m benchmarks $(ARGS)
 
-bench-quick: $(READY)  ## A small part of the benchmarks, in under two minutes
+bench-quick: $(BENCH)  ## A small part of the benchmarks, in under two minutes
 	$(BIN)/python -m benchmarks --quick
 
 $(LOWEST)/.ready: pyproject.toml tests/lowest.txt

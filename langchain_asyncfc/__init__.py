@@ -35,7 +35,7 @@ def __getattr__(name: str) -> Any:
         if error.name is None or error.name.split(".")[0] != "langchain":
             raise
         msg = (
-            "AsyncFCMiddleware needs the package langchain, version 1.4 or newer: "
+            "AsyncFCMiddleware needs the package langchain, version 1.4.6 or newer: "
             "pip install 'langchain-asyncfc[langchain]'."
         )
         raise ImportError(msg) from error
