@@ -73,6 +73,11 @@ class Delivering:
         self._control = ControlCalls(scheduler, thread, policy.grace)
 
     @property
+    def last(self) -> int:
+        """The highest number that a future of the thread has."""
+        return max(self._thread.highest, self._scheduler.last)
+
+    @property
     def _in_place(self) -> bool:
         """Whether outcomes go where the placeholder is: where that is asked for, and seen."""
         return self._policy.delivery == "in_place" and not self._thread.chained

@@ -107,11 +107,18 @@ class Engine:
         watch_runs()
 
     async def astep(
-        self, config: RunnableConfig, messages: Sequence[Any], plan: Plan
+        self, config: RunnableConfig, messages: Sequence[Any], plan: Plan, *, floor: int = 0
     ) -> list[Answer]:
-        """Carry out a step on this event loop. Cancelling it ends the step where it waits."""
+        """Carry out a step on this event loop. Cancelling it ends the step where it waits.
+
+        Args:
+            config: The config of the step.
+            messages: The thread.
+            plan: What the step does.
+            floor: A number up to which ids of futures are taken.
+        """
         run, scheduler = self._scheduler(config, is_async=True)
-        step = self._step(config, messages, run, scheduler)
+        step = self._step(config, messages, run, scheduler, floor)
         try:
             answers = await drive_async(scheduler, plan(step))
         finally:
@@ -121,10 +128,12 @@ class Engine:
             _stream_again(answers, messages)
         return answers
 
-    def step(self, config: RunnableConfig, messages: Sequence[Any], plan: Plan) -> list[Answer]:
-        """Carry out a step in this thread."""
+    def step(
+        self, config: RunnableConfig, messages: Sequence[Any], plan: Plan, *, floor: int = 0
+    ) -> list[Answer]:
+        """Carry out a step in this thread; see `astep`."""
         run, scheduler = self._scheduler(config, is_async=False)
-        step = self._step(config, messages, run, scheduler)
+        step = self._step(config, messages, run, scheduler, floor)
         try:
             answers = drive(scheduler, plan(step))
         finally:
@@ -167,14 +176,17 @@ class Engine:
         messages: Sequence[Any],
         run: GraphRun | None,
         scheduler: Scheduler,
+        floor: int,
     ) -> Step:
         lane = self._lane(config.get("max_concurrency"))
+        thread = read_thread(messages) if run is None else run.thread(messages)
+        thread.floor = max(thread.floor, floor)
         switch = (config.get("configurable") or {}).get("asyncfc", True)
         return Step(
             self.policy,
             lane,
             scheduler,
-            read_thread(messages) if run is None else run.thread(messages),
+            thread,
             in_run=run is not None,
             waits=self.waits or switch is False or not self._comes_back(run),
             whole=run is None or run.reviewed,

@@ -16,9 +16,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NotRequired, cast
 
-from langchain.agents.middleware import AgentMiddleware, ModelRequest, ModelResponse
+from langchain.agents.middleware import (
+    AgentMiddleware,
+    AgentState,
+    ModelRequest,
+    ModelResponse,
+)
+from langchain.agents.middleware.types import PrivateStateAttr
 from langchain.agents.structured_output import StructuredOutputError
 from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
 from langchain_core.tools import BaseTool
@@ -60,7 +66,14 @@ else:
     _AgentMiddleware = AgentMiddleware  # of two parameters in older versions
 
 _MESSAGES: Final = "messages"
+_LAST: Final = "asyncfc_last"
 _STRUCTURED: Final = "structured_response"
+
+
+class _NumberedState(AgentState[Any]):
+    """State beside a middleware that forgets messages: ids of futures are never used again."""
+
+    asyncfc_last: NotRequired[Annotated[int, PrivateStateAttr]]
 
 
 class AsyncFCMiddleware(_AgentMiddleware):
@@ -181,6 +194,8 @@ class AsyncFCMiddleware(_AgentMiddleware):
         if not around.may_add_tools(self):
             toolbox.check_names({tool.name for tool in tools})
         self._screens = Screens(around.screens())
+        if around.forgets():
+            self.state_schema = _NumberedState
         reduced = self._engine.policy.reduced_keys | around.reduced_keys()
         self._engine.policy = replace(
             self._engine.policy, reduced_keys=reduced, all_keys_known=True
@@ -305,29 +320,42 @@ class AsyncFCMiddleware(_AgentMiddleware):
 
     def before_model(self, state: Any, runtime: Any) -> Any:  # noqa: ARG002
         """Deliver what has become finished."""
-        return _update(self._step(state, Step.deliver))
+        return _update(self._step(state, self._noting(state, Step.deliver)))
 
     async def abefore_model(self, state: Any, runtime: Any) -> Any:  # noqa: ARG002
         """Deliver what has become finished."""
-        return _update(await self._astep(state, Step.deliver))
+        return _update(await self._astep(state, self._noting(state, Step.deliver)))
 
     def after_agent(self, state: Any, runtime: Any) -> Any:  # noqa: ARG002
         """Wait and deliver, where the run ends without another call of the model."""
-        return _update(self._step(state, Step.end_run))
+        return _update(self._step(state, self._noting(state, Step.end_run)))
 
     async def aafter_agent(self, state: Any, runtime: Any) -> Any:  # noqa: ARG002
         """Wait and deliver, where the run ends without another call of the model."""
-        return _update(await self._astep(state, Step.end_run))
+        return _update(await self._astep(state, self._noting(state, Step.end_run)))
 
     def _step(self, state: Any, plan: _Plan) -> list[Answer]:
         config = get_config()
         mark_reviewed(config)
-        return self._engine.step(config, state[_MESSAGES], plan)
+        return self._engine.step(config, state[_MESSAGES], plan, floor=_floor(state))
 
     async def _astep(self, state: Any, plan: _Plan) -> list[Answer]:
         config = get_config()
         mark_reviewed(config)
-        return await self._engine.astep(config, state[_MESSAGES], plan)
+        return await self._engine.astep(config, state[_MESSAGES], plan, floor=_floor(state))
+
+    def _noting(self, state: Any, plan: _Plan) -> _Plan:
+        """A plan that also keeps the highest number of a future, where messages may forget it."""
+        if self.state_schema is not _NumberedState:
+            return plan
+
+        def noting(step: Step) -> Generator[Wait, None, list[Answer]]:
+            answers = yield from plan(step)
+            if step.last > _floor(state):
+                answers.append(Command(update={_LAST: step.last}))
+            return answers
+
+        return noting
 
     # -- the tools ------------------------------------------------------------------------------
 
@@ -338,7 +366,11 @@ class AsyncFCMiddleware(_AgentMiddleware):
     ) -> Any:
         """Issue a call, and answer it with its result or a placeholder."""
         plan = self._call(request, handler)
-        return _single(self._engine.step(request.runtime.config, _thread_of(request), plan))
+        return _single(
+            self._engine.step(
+                request.runtime.config, _thread_of(request), plan, floor=_floor(request.state)
+            )
+        )
 
     async def awrap_tool_call(
         self,
@@ -347,7 +379,11 @@ class AsyncFCMiddleware(_AgentMiddleware):
     ) -> Any:
         """Issue a call, and answer it with its result or a placeholder."""
         plan = self._call(request, handler)
-        return _single(await self._engine.astep(request.runtime.config, _thread_of(request), plan))
+        return _single(
+            await self._engine.astep(
+                request.runtime.config, _thread_of(request), plan, floor=_floor(request.state)
+            )
+        )
 
     def _call(self, request: ToolCallRequest, handler: Callable[..., Any]) -> _Plan:
         if request.tool is not None and request.tool_call["name"] not in CONTROL_TOOLS:
@@ -454,6 +490,12 @@ def _update(answers: list[Answer]) -> Any:
 def _single(answers: list[Answer]) -> Any:
     """Answers as the result of one tool call."""
     return answers[0] if len(answers) == 1 else answers
+
+
+def _floor(state: Any) -> int:
+    """The highest number of a future that the state tells of."""
+    last = state.get(_LAST)
+    return last if isinstance(last, int) else 0
 
 
 def _thread_of(request: ToolCallRequest) -> list[Any]:

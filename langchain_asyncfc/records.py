@@ -132,6 +132,7 @@ class Thread:
         instructed: Whether a placeholder was shown before.
         chained: Whether the model keeps the conversation itself and is sent only what came after
             its last message (OpenAI's response ids), so that it never sees an edited one.
+        floor: A number up to which ids are taken, though no message may tell of them.
         native: Ids of the calls whose outputs the model takes whenever they come.
     """
 
@@ -144,6 +145,7 @@ class Thread:
     instructed: bool = False
     chained: bool = False
     native: frozenset[Any] = _NONE
+    floor: int = 0
 
     @property
     def literal(self) -> frozenset[Any]:
@@ -171,7 +173,7 @@ class Thread:
     @property
     def highest(self) -> int:
         """The highest ordinal that a message names or counts up to."""
-        return max(self.issued_before, *self.pending, *self.ended, 0)
+        return max(self.issued_before, *self.pending, *self.ended, self.floor)
 
     def value_of(self, ordinal: int) -> Any:
         """The value of a future of an earlier run.

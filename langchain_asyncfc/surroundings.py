@@ -92,11 +92,20 @@ class Surroundings:
 
         It takes the oldest messages for old.
         """
+        return (
+            any(isinstance(other, ContextEditingMiddleware) for other in self.middleware)
+            or self.forgets()
+        )
+
+    def forgets(self) -> bool:
+        """Whether some middleware replaces old messages by a summary.
+
+        That of deepagents is none of LangChain's; it only hides them from the model.
+        """
         return any(
-            isinstance(other, ContextEditingMiddleware)
-            # deepagents has one of its own, which only hides old messages from the model.
-            or any("SummarizationMiddleware" in kind.__name__ for kind in type(other).__mro__)
+            "SummarizationMiddleware" in kind.__name__
             for other in self.middleware
+            for kind in type(other).__mro__
         )
 
     def in_step(self) -> set[str]:

@@ -341,7 +341,6 @@ def test_end_of_a_turn_after_a_summary(entry: Mode, first: bool) -> None:
     assert talk.saw("slow(2)")
 
 
-@pytest.mark.xfail(reason="the numbers are counted from what is left of the messages")
 def test_numbers_go_on_after_a_summary() -> None:
     """A future's id is not used again in the thread, though no message tells of it."""
     agent, talk = gated(
