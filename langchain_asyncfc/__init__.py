@@ -31,7 +31,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(msg)
     try:
         from langchain_asyncfc.middleware import AsyncFCMiddleware  # noqa: PLC0415 - see above
-    except ModuleNotFoundError as error:
+    except ImportError as error:
         if error.name is None or error.name.split(".")[0] != "langchain":
             raise
         msg = (
