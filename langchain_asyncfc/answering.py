@@ -266,7 +266,10 @@ class Answering(Delivering):
             yield Wait(own)  # no later step of this run will deliver
         if self._policy.native and batch.native:
             # The model has gone on already as far as it can, and is shown no placeholder.
-            yield Wait([f for f in self._scheduler.live() if f.provided is not None], first=True)
+            made = [future for _, future in batch.futures.values() if future is not None]
+            if not any(f.done for f in made) and not self._scheduler.undelivered():
+                native = [f for f in self._scheduler.live() if f.call.id in self._thread.native]
+                yield Wait([f for f in native if f.provided is not None], first=True)
 
     def _comes_last(self, call: ToolCall) -> bool:
         """Whether a call may end the run, so that everything else has to be delivered before."""

@@ -25,6 +25,7 @@ from langchain_asyncfc.futures import Outcome, future_id
 from langchain_asyncfc.policy import Policy
 from langchain_asyncfc.records import (
     Thread,
+    is_pending,
 )
 from langchain_asyncfc.scheduler import Lane, Scheduler, ToolFuture
 from langchain_asyncfc.waiting import Wait
@@ -192,7 +193,8 @@ class Delivering:
             in_place: Deliver in place although the policy says otherwise, as the run may be over.
         """
         in_place = in_place or self._in_place
-        carrier = carrier_among(answers)
+        seen = [item for item in answers if not self._is_hidden(item)]
+        carrier = carrier_among(seen)
         riders = Riders()
         replaced: list[Answer] = []
         due = self._due(in_place=in_place, can_ride=carrier is not None)
@@ -210,6 +212,10 @@ class Delivering:
         if riders.parts and carrier is not None:
             answers = [ride(a, riders) if a is carrier else a for a in answers]
         return [*answers, *replaced, *riders.others]
+
+    def _is_hidden(self, item: Answer) -> bool:
+        """Whether an answer is a placeholder that the model is not shown."""
+        return isinstance(item, ToolMessage) and self._is_native(item) and is_pending(item)
 
     def _is_native(self, placeholder: ToolMessage) -> bool:
         return self._policy.native and placeholder.tool_call_id in self._thread.native

@@ -265,8 +265,8 @@ class AsyncFCMiddleware(_AgentMiddleware):
         strict = _binds_strictly(request)
         if strict and not self._engine.policy.strict:
             self._engine.policy = replace(self._engine.policy, strict=True)
-        mark = None if self._async_calls == "auto" else self._async_calls == "native"
-        mark = mark and takes_native_calls(request.model)
+        native = self._engine.policy.native and takes_native_calls(request.model)
+        mark = None if native and self._async_calls == "auto" else native
         bound = [
             self._shadow(tool, strict, mark) if isinstance(tool, BaseTool) else tool
             for tool in request.tools
@@ -276,7 +276,7 @@ class AsyncFCMiddleware(_AgentMiddleware):
             tools=[*bound, *self._control[strict]],
             system_message=self._instructed(request.system_message),
         )
-        if self._engine.policy.native and is_openai(request.model):
+        if native:
             changed = changed.override(messages=native_history(request.messages))
         return changed
 

@@ -12,6 +12,7 @@ Source: OpenAI, "Async tool calling", https://developers.openai.com/api/docs/gui
 from __future__ import annotations
 
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolMessage
@@ -41,42 +42,44 @@ def native_history(messages: Sequence[AnyMessage]) -> list[AnyMessage]:
     native = {i for m in messages if isinstance(m, AIMessage) for i in native_calls(m)}
     if not native:
         return list(messages)
-    ids = {message.id for message in messages}
+    ids = {message.id for message in messages if message.id is not None}
     late: dict[str, list[AnyMessage]] = {}
-    kept: list[AnyMessage] = []
     for message in messages:
-        if isinstance(message, ToolMessage) and message.tool_call_id in native:
-            if is_pending(message):
-                continue
-            after = came_after(message)
-            if after is not None and after in ids:
-                late.setdefault(after, []).append(message)
-                continue
-        kept.append(message)
-    return _with_late(kept, late)
-
-
-def _with_late(kept: list[AnyMessage], late: dict[str, list[AnyMessage]]) -> list[AnyMessage]:
-    """Put late outputs in, after all outputs of the group in which they were delivered."""
+        if not isinstance(message, ToolMessage) or message.tool_call_id not in native:
+            continue
+        after = came_after(message)
+        if after is not None and after in ids:
+            late.setdefault(after, []).append(message)
+    moved = {id(message) for others in late.values() for message in others}
     shown: list[AnyMessage] = []
     due: list[AnyMessage] = []
-    for message in kept:
-        if due and not isinstance(message, ToolMessage):
+    for message in messages:
+        if not isinstance(message, ToolMessage):
+            # Late outputs come after all outputs of the group in which they were delivered.
             shown += due
             due = []
-        shown.append(message)
-        due += late.pop(message.id, []) if message.id is not None else []
-    # What came after a placeholder that is itself not shown.
-    return [*shown, *due, *(message for others in late.values() for message in others)]
+        if id(message) not in moved and not _is_hidden(message, native):
+            shown.append(message)
+        due += late.get(message.id or "", [])
+    return shown + due
+
+
+def _is_hidden(message: AnyMessage, native: AbstractSet[str]) -> bool:
+    """Whether a message is the placeholder of a native call."""
+    return (
+        isinstance(message, ToolMessage) and message.tool_call_id in native and is_pending(message)
+    )
 
 
 def takes_native_calls(model: Any) -> bool:
     """Whether a model is one that can take outputs late: OpenAI's, by the Responses API."""
-    if not is_openai(model):
+    if not is_openai(model) or getattr(model, "use_responses_api", None) is False:
         return False
-    by_version = str(getattr(model, "output_version", None) or "").startswith("responses/")
-    chained = getattr(model, "use_previous_response_id", False)
-    return bool(getattr(model, "use_responses_api", None) or by_version or chained)
+    # For some models the client chooses that API by itself, and only it knows for which.
+    chooses = getattr(model, "_use_responses_api", None)
+    if not callable(chooses):
+        return bool(model.use_responses_api)
+    return bool(chooses({"tools": [{"type": "function"}]}))
 
 
 def is_openai(model: Any) -> bool:

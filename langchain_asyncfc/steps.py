@@ -211,9 +211,10 @@ class Step(Answering):
 
     def _may_end(self, ordinals: Sequence[int]) -> bool:
         """Whether the turn is over although its futures only finished after the answer."""
-        if not self._policy.may_end or not self._in_place:
+        if not self._policy.may_end:
             return False
-        if any(ordinal not in self._thread.pending for ordinal in ordinals):
+        places = [self._thread.pending.get(ordinal) for ordinal in ordinals]
+        if not all(place and (self._in_place or self._is_native(place)) for place in places):
             return False  # there is no place for it without another message
         futures = [self._scheduler.get(ordinal) for ordinal in ordinals]
         if not all(f is not None and f.state is FutureState.RESOLVED for f in futures):
