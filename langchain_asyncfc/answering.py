@@ -269,7 +269,9 @@ class Answering(Delivering):
             made = [future for _, future in batch.futures.values() if future is not None]
             if not any(f.done for f in made) and not self._scheduler.undelivered():
                 native = [f for f in self._scheduler.live() if f.call.id in self._thread.native]
-                yield Wait([f for f in native if f.provided is not None], first=True)
+                # Those of this message count even if another task has yet to bring them.
+                known = [f for f in native if f in made or f.provided is not None]
+                yield Wait(known, first=True)
 
     def _comes_last(self, call: ToolCall) -> bool:
         """Whether a call may end the run, so that everything else has to be delivered before."""
