@@ -114,8 +114,12 @@ class ToolFuture:
 
     def announce(self, event: str) -> None:
         """Tell `stream_mode="custom"` what happens to the future, where that is wanted."""
-        if self.provided is not None:
-            self.provided[0].announce(self.id, event, self.outcome)
+        if self.provided is None or not self.provided[0].announces:
+            return
+        invocation, context = self.provided
+        # In the context of the step that issued it, whoever reports: the writer looks there for
+        # its graph. A copy, since the call may be running in the context itself.
+        context.copy().run(invocation.announce, self.id, event, self.outcome)
 
     def claim(self, claimant: object) -> bool:
         """Take the outcome for delivery; `False` when the same claimant has taken it already.

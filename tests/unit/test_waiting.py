@@ -28,6 +28,8 @@ from langchain_asyncfc.waiting import Wait, drive, drive_async
 class _Quick:
     """An invocation that is over at once."""
 
+    announces = False
+
     def run(self, call: ToolCall, recording: Any) -> Outcome:
         """Answer."""
         return Outcome(FutureState.RESOLVED, 1, ToolMessage("1", tool_call_id=call["id"] or ""))
@@ -35,9 +37,6 @@ class _Quick:
     async def arun(self, call: ToolCall, recording: Any) -> Outcome:
         """Answer."""
         return self.run(call, recording)
-
-    def announce(self, future: str, event: str, outcome: Outcome | None) -> None:
-        """Tell nobody."""
 
 
 LANE = Lane()
