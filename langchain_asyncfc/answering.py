@@ -266,12 +266,19 @@ class Answering(Delivering):
             yield Wait(own)  # no later step of this run will deliver
         if self._policy.native and batch.native:
             # The model has gone on already as far as it can, and is shown no placeholder.
-            made = [future for _, future in batch.futures.values() if future is not None]
-            if not any(f.done for f in made) and not self._scheduler.undelivered():
-                native = [f for f in self._scheduler.live() if f.call.id in self._thread.native]
-                # Those of this message count even if another task has yet to bring them.
-                known = [f for f in native if f in made or f.provided is not None]
-                yield Wait(known, first=True)
+            yield from self._wait_for_news(batch)
+
+    def _wait_for_news(self, batch: Batch) -> Generator[Wait, None, None]:
+        """Wait until there is something new to tell the model."""
+        made = [future for _, future in batch.futures.values() if future is not None]
+        native = self._thread.native
+        ended = self._scheduler.undelivered()
+        # What is no native call has to be put in the place of a placeholder that was shown.
+        if any(f.done for f in made) or any(self._in_place or f.call.id in native for f in ended):
+            return
+        running = [f for f in self._scheduler.live() if f.call.id in native]
+        # Those of this message count even if another task has yet to bring them.
+        yield Wait([f for f in running if f in made or f.provided is not None], first=True)
 
     def _comes_last(self, call: ToolCall) -> bool:
         """Whether a call may end the run, so that everything else has to be delivered before."""
