@@ -85,6 +85,31 @@ PROVIDERS = [
 ]
 """The clients as most programs use them."""
 
+
+def _native(name: str, **options: Any) -> Provider:
+    return Provider(
+        name,
+        Responses,
+        lambda url: _openai(url, **{"model": "gpt-6-test", **options}),
+        stores=True,
+    )
+
+
+NATIVE = [
+    _native("openai-native", use_responses_api=True),
+    _native("openai-native-responses-v1", output_version="responses/v1"),
+    _native("openai-native-v1", use_responses_api=True, output_version="v1"),
+    _native("openai-native-stored", use_previous_response_id=True),
+    _native("openai-native-stored-v1", use_previous_response_id=True, output_version="v1"),
+]
+"""Clients of a model that takes asynchronous tools, and shows which calls are."""
+
+OTHERWISE_NATIVE = [
+    _native("openai-native-by-name"),  # the client itself chooses the API
+    _native("openai-native-v0", use_responses_api=True, output_version="v0"),
+]
+"""The same where the client does something else by itself, or hides what calls are."""
+
 REASONING = [
     Provider(
         "openai-responses-reasoning",

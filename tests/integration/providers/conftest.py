@@ -93,7 +93,9 @@ def start_talk(runner: asyncio.Runner) -> Iterator[StartTalk]:
     """Starts a conversation; what it leaves running is ended after the test."""
     talks: list[tuple[Talk, Workshop]] = []
 
-    def start(service: Service, setting: Setting, workshop: Workshop, policy: Policy) -> Talk:
+    def start(
+        service: Service, setting: Setting, workshop: Workshop, policy: Policy, **options: Any
+    ) -> Talk:
         make = plain_face if setting.face == "plain" else FACES[setting.face]
         agent = make(
             service.model,
@@ -102,6 +104,8 @@ def start_talk(runner: asyncio.Runner) -> Iterator[StartTalk]:
             grace=0,
             delivery=setting.delivery,
             on_final=setting.on_final,
+            async_calls=setting.async_calls,
+            **options,
         )
         talk = Talk(agent, Mode(setting.entry, runner), service.server.open(policy))
         talks.append((talk, workshop))

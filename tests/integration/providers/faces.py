@@ -15,7 +15,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt import tools_condition as plain_condition
 
-from langchain_asyncfc import AsyncFCToolNode, tools_condition
+from langchain_asyncfc import AsyncFCToolNode, native_history, tools_condition
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +31,20 @@ Face = Callable[..., Agent]
 
 
 def _graph(
-    model: BaseChatModel, bound: Sequence[BaseTool], node: ToolNode, after: Any, checkpointer: Any
+    model: BaseChatModel,
+    bound: Sequence[BaseTool],
+    node: ToolNode,
+    after: Any,
+    checkpointer: Any,
+    show: Callable[[Sequence[Any]], list[Any]] = list,
 ) -> Any:
     chat = model.bind_tools(bound)
 
     def think(state: Any, config: Any) -> Any:
-        return {"messages": [chat.invoke(state["messages"], config)]}
+        return {"messages": [chat.invoke(show(state["messages"]), config)]}
 
     async def athink(state: Any, config: Any) -> Any:
-        return {"messages": [await chat.ainvoke(state["messages"], config)]}
+        return {"messages": [await chat.ainvoke(show(state["messages"]), config)]}
 
     builder = StateGraph(MessagesState)
     builder.add_node("agent", RunnableLambda(think, athink))
@@ -62,7 +67,9 @@ def node_face(
     node = AsyncFCToolNode(tools, **options)
     settles = options.get("on_final") == "settle"
     after = node.review_condition("agent") if settles else None
-    graph = _graph(model, node.model_tools, node, after, checkpointer)
+    native = options.get("async_calls", "placeholder") != "placeholder"
+    show = native_history if native else list
+    graph = _graph(model, node.model_tools, node, after, checkpointer, show)
     return Agent(graph, node.close, node.aclose)
 
 

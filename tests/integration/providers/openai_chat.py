@@ -44,6 +44,7 @@ class ChatCompletions(Protocol):
         only_keys(body, _REQUEST, "request")
         for number, tool in enumerate(body.get("tools", ())):
             check_tool(tool, tool.get("function"), f"tools[{number}].function")
+            only_keys(tool, ("type", "function"), f"tools[{number}]")
         return View(tuple(read_messages(body.get("messages"))))
 
     def streams(self, path: str, body: dict[str, Any]) -> bool:

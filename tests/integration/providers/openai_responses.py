@@ -1,4 +1,10 @@
-"""OpenAI's Responses, which keeps every response on the server."""
+"""OpenAI's Responses, which keeps every response on the server.
+
+Calls of tools that the request declares with `async: true` have `async: true` as well. Their output
+may come with any later request, once; those of other calls must come with the next.
+
+Source: OpenAI, "Async tool calling", https://developers.openai.com/api/docs/guides/async-tool-calling
+"""
 
 from __future__ import annotations
 
@@ -31,9 +37,10 @@ _REQUEST = frozenset(
     {"model", "input", "tools", "tool_choice", "parallel_tool_calls", "stream", "temperature"}
     | {"previous_response_id", "instructions", "reasoning", "include", "store", "max_output_tokens"}
 )
+_TOOL = frozenset({"type", "name", "description", "parameters", "strict", "async"})
 _ITEM = {
     "message": frozenset({"type", "role", "content", "id", "status", "phase"}),
-    "function_call": frozenset({"type", "id", "call_id", "name", "arguments", "status"}),
+    "function_call": frozenset({"type", "id", "call_id", "name", "arguments", "status", "async"}),
     "function_call_output": frozenset({"type", "id", "call_id", "output", "status"}),
     "reasoning": frozenset({"type", "id", "summary", "encrypted_content", "content", "status"}),
 }
@@ -48,7 +55,9 @@ class _Reader:
     Attributes:
         answered: The ids of all calls with an output.
         calls: All calls so far, by id.
-        open_calls: Ids of calls that have no output yet.
+        open_calls: Ids of ordinary calls that have no output yet.
+        native: Ids of the calls that were made as asynchronous ones: their outputs may come later
+            or never, but not twice.
         ids: The ids of all items so far.
         entries: What was read.
         thought: A reasoning item whose next item is still to come.
@@ -57,6 +66,7 @@ class _Reader:
     answered: set[str] = field(default_factory=set)
     calls: dict[str, Asked] = field(default_factory=dict)
     open_calls: list[str] = field(default_factory=list)
+    native: set[str] = field(default_factory=set)
     ids: set[str] = field(default_factory=set)
     entries: list[Entry] = field(default_factory=list)
     thought: str | None = None
@@ -103,7 +113,13 @@ class _Reader:
         self.all_answered(where)
         content = item.get("content")
         if role == "assistant":
-            self.entries.append(Assistant(text_of(content, where, ("output_text",))))
+            text = text_of(content, where, ("output_text",))
+            last = self.entries[-1] if self.entries else None
+            if isinstance(last, Assistant) and last.calls and not last.text:
+                # The model has gone on after an asynchronous call.
+                self.entries[-1] = Assistant(text, last.calls)
+            else:
+                self.entries.append(Assistant(text))
         elif role == "user":
             self.entries.append(User(text_of(content, where, ("input_text",))))
 
@@ -118,7 +134,12 @@ class _Reader:
             self.entries.append(last)
         call = Asked(id_, item["name"], arguments_of(item, where))
         self.calls[id_] = call
-        self.open_calls.append(id_)
+        mark = item.get("async")
+        require(mark in (None, False, True), f"Invalid type for '{where}.async'.", where)
+        if mark:
+            self.native.add(id_)
+        else:
+            self.open_calls.append(id_)
         self.entries[-1] = Assistant(last.text, (*last.calls, call))
 
     def _function_call_output(self, item: dict[str, Any], where: str) -> None:
@@ -127,14 +148,14 @@ class _Reader:
             msg = f"No tool call found for function call output with call_id {id_}."
             raise RefusedError(msg, where)
         require(id_ not in self.answered, f"Duplicate function call output for {id_}.", where)
-        require(id_ in self.open_calls, f"The output for {id_} comes too late.", where)
         self.answered.add(id_)
-        self.open_calls.remove(id_)
+        if id_ not in self.native:
+            self.open_calls.remove(id_)
         text = text_of(item.get("output"), where, ("input_text",))
         self.entries.append(Result(self.calls[id_], text))
 
     def all_answered(self, where: str) -> None:
-        """Refuse calls without an output."""
+        """Refuse ordinary calls without an output."""
         if self.open_calls:
             msg = f"No tool output found for function call {self.open_calls[0]}."
             raise RefusedError(msg, where)
@@ -160,6 +181,9 @@ class Responses(Protocol):
         only_keys(body, _REQUEST, "request")
         for number, tool in enumerate(body.get("tools", ())):
             check_tool(tool, tool, f"tools[{number}]")
+            only_keys(tool, _TOOL, f"tools[{number}]")
+            asynchronous = tool.get("async", False)
+            require(isinstance(asynchronous, bool), f"Invalid type for 'tools[{number}].async'.")
         given = items_of(body.get("input"))
         reader = _Reader()
         for item in self._before(body.get("previous_response_id")):
@@ -187,7 +211,7 @@ class Responses(Protocol):
 
     def answer(self, body: dict[str, Any], reply: Reply) -> dict[str, Any]:
         """The answer to a request that was read, which is stored."""
-        output = list(self._output(reply))
+        output = list(self._output(reply, native_tools(body)))
         id_ = self.number("resp_")
         before = self._before(body.get("previous_response_id"))
         self._stored[id_] = [*before, *items_of(body["input"]), *_as_input(output)]
@@ -215,7 +239,7 @@ class Responses(Protocol):
             },
         }
 
-    def _output(self, reply: Reply) -> Iterator[dict[str, Any]]:
+    def _output(self, reply: Reply, native: frozenset[str]) -> Iterator[dict[str, Any]]:
         thought = self.number("rs_") if self.reasons else None
         items: list[dict[str, Any]] = []
         if reply.text:
@@ -223,7 +247,10 @@ class Responses(Protocol):
             items.append({"type": "message", "role": "assistant", "content": content})
         for name, args in reply.calls:
             call = {"type": "function_call", "name": name, "arguments": json.dumps(args)}
-            items.append({**call, "call_id": self.number("call_")})
+            mark = {"async": True} if name in native else {}
+            items.append({**call, **mark, "call_id": self.number("call_")})
+        if reply.text and all(name in native for name, _ in reply.calls):
+            items.append(items.pop(0))  # it goes on after such calls
         if thought is not None:
             yield {"type": "reasoning", "id": thought, "summary": []}
         for item in items:
@@ -253,6 +280,11 @@ class Responses(Protocol):
     def error(self, refused: RefusedError) -> dict[str, Any]:
         """The body of a 400."""
         return openai_error(refused)
+
+
+def native_tools(body: dict[str, Any]) -> frozenset[str]:
+    """The tools of a request that are declared as asynchronous ones."""
+    return frozenset(tool["name"] for tool in body.get("tools", ()) if tool.get("async"))
 
 
 def items_of(given: Any) -> list[Any]:

@@ -21,15 +21,18 @@ class Setting:
         delivery: As for the node.
         on_final: As for the node.
         face: What is tested: a key of `FACES`, or "plain" for LangGraph's own node.
+        async_calls: As for the node.
     """
 
     entry: Entry = "invoke"
     delivery: str = "in_place"
     on_final: str = "review"
     face: str = "node"
+    async_calls: str = "placeholder"
 
     def __str__(self) -> str:
-        return f"{self.face}-{self.entry}-{self.delivery}-{self.on_final}"
+        name = f"{self.face}-{self.entry}-{self.delivery}-{self.on_final}"
+        return name if self.async_calls == "placeholder" else f"{name}-{self.async_calls}"
 
 
 def each(*settings: Setting) -> pytest.MarkDecorator:

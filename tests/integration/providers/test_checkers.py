@@ -257,6 +257,91 @@ def stored(reply: Reply, *, reasons: bool = False) -> tuple[Protocol, dict[str, 
     return protocol, protocol.answer(body, reply)
 
 
+LATE = [
+    {"role": "user", "content": "go"},
+    {"type": "function_call", "call_id": "c1", "name": "a", "arguments": "{}", "async": True},
+    {"type": "function_call", "call_id": "c2", "name": "b", "arguments": "{}"},
+    {"type": "function_call_output", "call_id": "c2", "output": "two"},
+    {"role": "assistant", "content": "so"},
+    {"role": "user", "content": "more"},
+    {"type": "function_call_output", "call_id": "c1", "output": "one"},
+]
+"""A conversation with an asynchronous call, whose output comes late."""
+
+
+@pytest.mark.parametrize(
+    ("edit", "times"), [(drop(), 1), (drop(6), 0), (move(6, 5), 1), (move(6, 3), 1)]
+)
+def test_responses_takes_late_outputs(edit: Change, times: int) -> None:
+    """The output of an asynchronous call may come anywhere behind the call, or not yet."""
+    protocol = openai_responses.Responses()
+    view = protocol.read("/v1/responses", HEADERS, responses(edited(LATE, edit)))
+    assert view.count("one") == times
+
+
+@pytest.mark.parametrize(
+    ("edit", "words"),
+    [
+        (drop(3), NO_OUTPUT),
+        (change(1, **{"async": False}), NO_OUTPUT),
+        (change(1, **{"async": "yes"}), "Invalid type"),
+        (insert(4, LATE[6]), "Duplicate function call output"),
+        (move(6, 1), NO_CALL),
+        (drop(5, 6), "must not end with an assistant"),
+        (drop(2, 3, 4, 5, 6), "must not end with an assistant"),
+    ],
+)
+def test_responses_refuses_with_asynchronous_calls(edit: Change, words: str) -> None:
+    """Ordinary calls keep their rules, no output comes twice, and there is something to answer."""
+    protocol = openai_responses.Responses()
+    assert words in refused(protocol, "/v1/responses", responses(edited(LATE, edit)))
+
+
+def test_responses_remembers_asynchronous_calls() -> None:
+    """Calls of tools that the request declares so are marked, and answered once in a chain."""
+    protocol = openai_responses.Responses()
+    tools = [
+        {"type": "function", "name": name, "parameters": {"type": "object"}, "async": name == "a"}
+        for name in "ab"
+    ]
+    body = responses("go", tools=tools)
+    protocol.read("/v1/responses", HEADERS, body)
+    first = protocol.answer(body, together(ask("a"), ask("b")))
+    assert [item.get("async") for item in first["output"]] == [True, None]
+    one, two = (item["call_id"] for item in first["output"])
+
+    def more(items: Any, previous: dict[str, Any]) -> dict[str, Any]:
+        return responses(items, previous_response_id=previous["id"])
+
+    def words(items: Any, previous: dict[str, Any]) -> str:
+        return refused(protocol, "/v1/responses", more(items, previous))
+
+    assert NO_OUTPUT in words([output(one, "1")], first)
+    second_body = more([output(two, "2")], first)
+    protocol.read("/v1/responses", HEADERS, second_body)
+    second = protocol.answer(second_body, say("so"))
+    assert "nothing to answer" in words([], second)
+    third_body = more([output(one, "1")], second)
+    assert protocol.read("/v1/responses", HEADERS, third_body).of("a") == ["1"]
+    third = protocol.answer(third_body, say("there"))
+    assert "Duplicate function call output" in words([output(one, "1")], third)
+    assert "Invalid type" in refused(
+        protocol, "/v1/responses", responses("go", tools=[{**tools[0], "async": 1}])
+    )
+
+
+def test_chat_completions_refuses_asynchronous_tools() -> None:
+    """Chat Completions knows no such tools."""
+    function = {"name": "a", "parameters": {"type": "object"}}
+    body = {
+        "model": "m",
+        "messages": [{"role": "user", "content": "go"}],
+        "tools": [{"type": "function", "function": function, "async": True}],
+    }
+    protocol = openai_chat.ChatCompletions()
+    assert "tools[0].async" in refused(protocol, "/v1/chat/completions", body)
+
+
 def test_responses_continues_a_stored_conversation() -> None:
     """After a previous response only what is new is sent, and all of it is read."""
     protocol, first = stored(together(say("so"), ask("a", x=1)))

@@ -20,6 +20,7 @@ class Gate:
 
     def __init__(self, *, is_open: bool = False) -> None:
         self.entered = threading.Event()
+        self.left = threading.Event()
         self._lock = threading.Lock()
         self._open = threading.Event()
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
@@ -39,6 +40,7 @@ class Gate:
         """Stand at the gate in this thread."""
         self.entered.set()
         assert self._open.wait(PATIENCE), "nobody opened the gate"
+        self.left.set()
 
     async def wait_async(self) -> None:
         """Stand at the gate on this event loop."""
@@ -51,6 +53,7 @@ class Gate:
         self.entered.set()
         async with asyncio.timeout(PATIENCE):
             await event.wait()
+        self.left.set()
 
 
 @dataclass(slots=True)
@@ -61,11 +64,15 @@ class Workshop:
         always_open: Whether gates hold nobody, as in a synchronous run.
         gates: By name.
         inputs: What each tool was called with, in order.
+        native: Names of the tools that are marked as asynchronous.
+        foreground: Names of the tools that never become futures.
     """
 
     always_open: bool = False
     gates: dict[str, Gate] = field(default_factory=dict)
     inputs: list[tuple[str, Any]] = field(default_factory=list)
+    native: frozenset[str] = frozenset()
+    foreground: frozenset[str] = frozenset()
 
     def gate(self, name: str) -> Gate:
         """The gate of a tool."""
@@ -123,8 +130,9 @@ class Workshop:
             description=f"The tool {name}.",
             args_schema=_ARGS,
             handle_tool_error=True,  # what every kind of agent does the same with
+            extras={"async": True} if name in self.native else None,
         )
-        return effects()(made)
+        return effects(foreground=name in self.foreground)(made)
 
 
 _ARGS: dict[str, Any] = {
