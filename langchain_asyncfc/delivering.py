@@ -18,6 +18,7 @@ from langchain_asyncfc.delivery import (
     answer_in_place,
     carrier_among,
     ride,
+    tool_messages_in,
     updated_keys,
     without_keys,
 )
@@ -210,7 +211,12 @@ class Delivering:
             else:
                 riders.add(future_id(ordinal), call_id, outcome, message)
         if riders.parts and carrier is not None:
-            answers = [ride(a, riders) if a is carrier else a for a in answers]
+            # What takes the carrier's own place carries on for it.
+            own = {message.id for message in tool_messages_in(carrier)} - {None}
+            over = [a for a in replaced if own & {m.id for m in tool_messages_in(a)}]
+            chosen = over[0] if over else carrier
+            answers = [ride(a, riders) if a is chosen else a for a in answers]
+            replaced = [ride(a, riders) if a is chosen else a for a in replaced]
         return [*answers, *replaced, *riders.others]
 
     def _is_hidden(self, item: Answer) -> bool:

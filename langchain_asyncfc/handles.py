@@ -6,6 +6,8 @@ from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
 
+from langgraph.errors import GraphBubbleUp
+
 from langchain_asyncfc.calls import Call
 from langchain_asyncfc.effects import Access
 from langchain_asyncfc.errors import ReferenceProblem
@@ -116,6 +118,8 @@ class ToolFuture:
         """Tell `stream_mode="custom"` what happens to the future, where that is wanted."""
         if self.provided is None or not self.provided[0].announces:
             return
+        if self.outcome is not None and isinstance(self.outcome.error, GraphBubbleUp):
+            return  # an interrupt: the call has not ended, it runs again when it is answered
         invocation, context = self.provided
         # In the context of the step that issued it, whoever reports: the writer looks there for
         # its graph. A copy, since the call may be running in the context itself.

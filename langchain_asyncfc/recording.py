@@ -77,9 +77,10 @@ class Recording:
 
     def interrupt(self) -> bool:
         """End the tool if it runs on the background loop; `False` if it does not."""
-        if self._task is None:
+        task = self._task  # another thread takes it away when the tool ends
+        if task is None:
             return False
-        background_loop().call_soon_threadsafe(self._task.cancel)
+        task.get_loop().call_soon_threadsafe(task.cancel)
         return True
 
     async def on_background_loop(self, running: Awaitable[Any]) -> Any:

@@ -15,7 +15,6 @@ run. It handles chain events only, inline.
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -33,6 +32,7 @@ from langchain_asyncfc.executors import (
     ThreadExecutor,
     ThreadHome,
 )
+from langchain_asyncfc.once import once
 from langchain_asyncfc.records import Thread, read_thread
 from langchain_asyncfc.scheduler import Scheduler
 from langchain_asyncfc.waiting import Wait, drive, drive_async
@@ -226,7 +226,7 @@ class _NewWatch:
         return RunWatch()
 
 
-@functools.cache
+@once
 def watch_runs() -> None:
     """Have every root run from now on watched. Called when the first node is built."""
     register_configure_hook(_NewWatch(), inheritable=True, handle_class=RunWatch)  # type: ignore[arg-type]

@@ -21,6 +21,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 from langchain_asyncfc.executors.base import Job
 from langchain_asyncfc.futures import FutureState, Outcome
+from langchain_asyncfc.once import once
 
 __all__ = ["ThreadExecutor", "ThreadHome", "WorkerPool", "background_loop", "worker_pool"]
 
@@ -153,13 +154,13 @@ def _complete(future: Future[Any], work: Callable[[], Any]) -> None:
         future.set_result(result)
 
 
-@functools.cache
+@once
 def worker_pool() -> WorkerPool:
     """The pool that all sync tools of this process share."""
     return WorkerPool()
 
 
-@functools.cache
+@once
 def background_loop() -> asyncio.AbstractEventLoop:
     """The loop, in a thread of its own, on which async-only tools run under `invoke`."""
     loop = asyncio.new_event_loop()
