@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
+from typing import Final
 
 from langgraph.errors import GraphBubbleUp
 
@@ -30,6 +31,10 @@ class Lane:
 
     executor: Executor | None = None
     limit: int | None = None
+
+
+DELIVERED: Final = "delivered"
+"""The event that a step itself brings about."""
 
 
 class ToolFuture:
@@ -121,6 +126,10 @@ class ToolFuture:
         if self.outcome is not None and isinstance(self.outcome.error, GraphBubbleUp):
             return  # an interrupt: the call has not ended, it runs again when it is answered
         invocation, context = self.provided
+        if event == DELIVERED:
+            # By the step that delivers, which may be one of a later run.
+            invocation.announce(self.id, event, self.outcome, here=True)
+            return
         # In the context of the step that issued it, whoever reports: the writer looks there for
         # its graph. A copy, since the call may be running in the context itself.
         context.copy().run(invocation.announce, self.id, event, self.outcome)

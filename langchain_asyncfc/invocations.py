@@ -8,12 +8,14 @@ an invocation keeps them and runs the user's own wrapper around them when its ti
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from langchain_core.messages import ToolCall, ToolMessage
+from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import TOOL_CALL_ERROR_TEMPLATE, ToolCallRequest
 
@@ -45,13 +47,16 @@ class Invocation:
     handle_tool_errors: Any
     announces: bool = False
 
-    def announce(self, future: str, event: str, outcome: Outcome | None) -> None:
+    def announce(
+        self, future: str, event: str, outcome: Outcome | None, *, here: bool = False
+    ) -> None:
         """Write to the stream of the step that issued the call what happens to it.
 
         Args:
             future: The future's id.
             event: `"issued"`, `"delivered"`, or the state that the future has come to.
             outcome: Its outcome, once there is one.
+            here: Write to the stream of the step that runs now.
         """
         if not self.announces:
             return
@@ -60,7 +65,11 @@ class Invocation:
         told |= {"tool": call["name"], "tool_call_id": call["id"] or ""}
         if outcome is not None and outcome.note:
             told["note"] = outcome.note
-        self.request.runtime.stream_writer(told)
+        writer = self.request.runtime.stream_writer
+        if here:
+            with contextlib.suppress(RuntimeError, KeyError):  # called outside of a graph
+                writer = get_stream_writer()
+        writer(told)
 
     async def arun(self, tool_call: ToolCall, recording: Recording) -> Outcome:
         """Run the call on this event loop. Cancelling it cancels the tool."""

@@ -33,7 +33,7 @@ from langchain_asyncfc.errors import (
 )
 from langchain_asyncfc.executors import Executor, Home, Job
 from langchain_asyncfc.futures import FutureState, Outcome
-from langchain_asyncfc.handles import Lane, ToolFuture
+from langchain_asyncfc.handles import DELIVERED, Lane, ToolFuture
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.recording import Recording, readdressed
 from langchain_asyncfc.tracker import DependencyTracker, Steps
@@ -229,7 +229,7 @@ class Scheduler:
         """Note that the model was told of an outcome."""
         with self._lock:
             if self._undelivered.pop(future.call.ordinal, None) is not None:
-                future.announce("delivered")
+                future.announce(DELIVERED)
             self._tracker.seen(future.call.ordinal)
 
     def is_first_placeholder(self) -> bool:
