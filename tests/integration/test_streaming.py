@@ -8,8 +8,8 @@
 | `astream_events` | LangChain's tool events, with the future's id in their metadata |
 
 One talk has it all: a slow call that writes progress, identical ones, a failure, a call that
-depends on it, a cancellation, a timeout and a fast call. It is told in every mode, through both faces, on
-an event loop and in threads, in both modes of delivery.
+depends on it, a cancellation, a timeout and a fast call. It is told in every mode, through both
+faces, on an event loop and in threads, in both modes of delivery.
 """
 
 from __future__ import annotations
@@ -525,6 +525,7 @@ class Pair(TypedDict):
     messages: Annotated[list[Any], lambda left, right: [*left, *right]]
 
 
+@pytest.mark.needs_langgraph("1.1")
 @pytest.mark.parametrize("stream_mode", STREAM_MODES)
 def test_subgraphs(face: Face, entry: Entry, delivery: str, ask: Ask, stream_mode: str) -> None:
     """Two agents at once, inside of one graph: each is told about under its own namespace."""
