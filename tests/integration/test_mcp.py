@@ -924,6 +924,10 @@ def test_a_stream_that_is_left_early(service: Service, face: Face, room: str) ->
     assert [name for name, _ in service.started] == ["look"]
 
 
+@pytest.mark.xfail(
+    reason="on a busy machine the SDK's client may notice too late (python-sdk #1577)",
+    strict=False,
+)
 def test_an_http_server_that_dies(face: Face) -> None:
     """The protocol's client waits for a dead server; the call can still be ended.
 
