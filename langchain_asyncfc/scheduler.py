@@ -206,6 +206,9 @@ class Scheduler:
                 if call is not None and not future.done:
                     future.call = call
                 future.provided = (invocation, context)
+                if future.call.ordinal in self._withdrawn:  # somebody came after all
+                    self._withdrawn.discard(future.call.ordinal)
+                    self._undelivered[future.call.ordinal] = future
                 future.announce("issued")
                 if future.done:
                     future.announce(future.state)

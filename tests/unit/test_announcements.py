@@ -11,7 +11,7 @@ from contextvars import copy_context
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from langchain_core.messages import ToolCall
 from langgraph.errors import GraphInterrupt
@@ -171,6 +171,7 @@ _actions = st.one_of(
 
 
 @given(_drafts, st.lists(_actions, max_size=30))
+@example([(0, None)], [("issue", [(0, None)]), ("provide", 0), ("deliver", 0)])
 def test_each_is_announced_once(first: list[Any], actions: list[Any]) -> None:
     """After each event, what was announced of every future is what has happened to it."""
     bench = Bench()
