@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
 
 from langchain_core.messages import AIMessage, ToolCall
 
-from langchain_asyncfc.calls import Call, is_control, read_call
-from langchain_asyncfc.delivering import Delivering
+from langchain_asyncfc.asking import Asking
+from langchain_asyncfc.calls import Call, is_control
 from langchain_asyncfc.delivery import (
     Answer,
     answer,
@@ -21,7 +21,7 @@ from langchain_asyncfc.records import (
     CANCEL_FUTURE,
 )
 from langchain_asyncfc.scheduler import ToolFuture
-from langchain_asyncfc.waiting import Wait
+from langchain_asyncfc.waiting import Flow, Wait
 
 __all__ = ["Answering"]
 
@@ -50,12 +50,12 @@ class Batch:
     native: bool
 
 
-class Answering(Delivering):
+class Answering(Asking):
     """A step as far as it answers the calls of a message."""
 
     def answer_calls(
         self, arrivals: Sequence[tuple[ToolCall, Invocation]], *, deliver: bool = True
-    ) -> Generator[Wait, None, list[Answer]]:
+    ) -> Flow[list[Answer]]:
         """Issue the calls that came in and answer each.
 
         Args:
@@ -70,8 +70,14 @@ class Answering(Delivering):
         Raises:
             BaseException: What `ToolNode` would raise for one of the run's calls.
         """
+        template = arrivals[0][1]
+        yield from self._take_up(template)
         batch, arrived = self._arrive(arrivals)
         yield from self._wait(batch, arrivals, arrived)
+        # Where a graph sends each call to a task of its own, one of them looks after all others.
+        first = arrivals[0][0]["id"] == batch.first_open
+        leads = first or any(call["name"] == AWAIT_FUTURE for call, _ in arrivals)
+        yield from self._let_ask(arrived, leads=leads)
         yield from self._raise_failure(arrived)
         answers = self._answers(arrivals, arrived)
         if not deliver:
@@ -80,11 +86,7 @@ class Answering(Delivering):
             # A prebuilt agent ends its run after them.
             yield Wait([f for f in self._scheduler.live() if f.provided is not None])
             return self._deliver(answers, in_place=True)
-        # Where a graph sends each call to a task of its own, one of them delivers for all, and
-        # one that awaited delivers what it awaited.
-        first = arrivals[0][0]["id"] == batch.first_open
-        delivers = first or any(call["name"] == AWAIT_FUTURE for call, _ in arrivals)
-        return self._deliver(answers) if self._in_run and delivers else answers
+        return self._deliver(answers) if self._in_run and leads else answers
 
     def _arrive(
         self, arrivals: Sequence[tuple[ToolCall, Invocation]]
@@ -220,24 +222,12 @@ class Answering(Delivering):
             all(call["id"] in self._thread.native for call, _ in message),
         )
 
-    def _read(
-        self, ordinal: int, tool_call: ToolCall, first: int, *, literal: bool = False
-    ) -> Call:
-        return read_call(
-            ordinal,
-            tool_call,
-            self._policy.toolbox.on(tool_call["name"]),
-            first=first,
-            strict=self._policy.strict,
-            literal=literal or tool_call["id"] in self._thread.literal,
-        )
-
     def _wait(
         self,
         batch: Batch,
         arrivals: Sequence[tuple[ToolCall, Invocation]],
         arrived: Sequence[ToolFuture | None],
-    ) -> Generator[Wait, None, None]:
+    ) -> Flow[None]:
         own = [future for future in arrived if future is not None]
         for call, _ in arrivals:
             if call["name"] == CANCEL_FUTURE:
@@ -246,7 +236,7 @@ class Answering(Delivering):
         if fast:
             yield Wait(fast, self._policy.grace, patient=True)
             for future in fast:
-                self._note_speed(future, fast=future.done)
+                self._note_speed(future, fast=future.done or future.asks is not None)
         if self._waits or batch.comes_last:
             yield Wait(own)
         yield from self._wait_for_own(batch, own)
@@ -257,18 +247,18 @@ class Answering(Delivering):
             if call["name"] == AWAIT_FUTURE:
                 yield from self._control.wait(call)
 
-    def _wait_for_own(self, batch: Batch, own: Sequence[ToolFuture]) -> Generator[Wait, None, None]:
+    def _wait_for_own(self, batch: Batch, own: Sequence[ToolFuture]) -> Flow[None]:
         """Wait for those of this step's calls that have to be answered with results."""
         yield Wait([f for f in own if self._is_foreground(f.call) or f.call.await_result])
         # What a person edited gets a note around its result, by the middleware that asked.
         yield Wait([f for f in own if f.call.ordinal in self._edited])
-        if self._scheduler.interrupted:
+        if self._scheduler.interrupting:
             yield Wait(own)  # no later step of this run will deliver
         if self._policy.native and batch.native:
             # The model has gone on already as far as it can, and is shown no placeholder.
             yield from self._wait_for_news(batch)
 
-    def _wait_for_news(self, batch: Batch) -> Generator[Wait, None, None]:
+    def _wait_for_news(self, batch: Batch) -> Flow[None]:
         """Wait until there is something new to tell the model."""
         made = [future for _, future in batch.futures.values() if future is not None]
         native = self._thread.native

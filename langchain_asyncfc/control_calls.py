@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from typing import Final, Literal
 from uuid import uuid4
 
@@ -14,7 +14,7 @@ from langchain_asyncfc.errors import InvalidControlCall
 from langchain_asyncfc.futures import FutureState, future_id
 from langchain_asyncfc.records import AWAIT_FUTURE, Thread
 from langchain_asyncfc.scheduler import Scheduler, ToolFuture
-from langchain_asyncfc.waiting import Wait
+from langchain_asyncfc.waiting import Flow, Wait
 
 __all__ = ["ControlCalls", "control_message"]
 
@@ -36,7 +36,7 @@ class ControlCalls:
         self._thread = thread
         self._grace = grace
 
-    def cancel(self, call: ToolCall) -> Generator[Wait, None, None]:
+    def cancel(self, call: ToolCall) -> Flow[None]:
         """Cancel what a call names."""
         named = self._named(call)
         if named is not None and not isinstance(named, InvalidControlCall):
@@ -44,7 +44,7 @@ class ControlCalls:
             # Most tools end as soon as they are cancelled; the model is told so at once.
             yield Wait(named, max(self._grace, _CANCEL_SECONDS), patient=True)
 
-    def wait(self, call: ToolCall) -> Generator[Wait, None, None]:
+    def wait(self, call: ToolCall) -> Flow[None]:
         """Wait for what a call names, as long as it says."""
         named = self._named(call)
         if isinstance(named, InvalidControlCall):

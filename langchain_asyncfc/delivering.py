@@ -5,14 +5,14 @@ What is pending is read from the messages, what has finished from the scheduler.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 
-from langchain_core.messages import ToolMessage
+from langchain_core.messages import AIMessage, ToolCall, ToolMessage
 from langgraph.errors import GraphBubbleUp
 
+from langchain_asyncfc.calls import Call, read_call
 from langchain_asyncfc.control_calls import ControlCalls
 from langchain_asyncfc.delivery import (
-    LOST,
     Answer,
     Riders,
     answer_in_place,
@@ -27,9 +27,10 @@ from langchain_asyncfc.policy import Policy
 from langchain_asyncfc.records import (
     Thread,
     is_pending,
+    literal_calls,
 )
 from langchain_asyncfc.scheduler import Lane, Scheduler, ToolFuture
-from langchain_asyncfc.waiting import Wait
+from langchain_asyncfc.waiting import Flow, Wait
 
 __all__ = ["Delivering"]
 
@@ -46,6 +47,8 @@ class Delivering:
         waits: Whether everything is waited for all the same.
         nested: Whether the graph is part of a larger one.
         whole: Whether all open calls of the last message are to come, in this step or beside it.
+        begins: Whether the run begins with this step, as one that goes on after an interrupt or a
+            crash.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Delivering:
         waits: bool = False,
         whole: bool = True,
         nested: bool = False,
+        begins: bool = False,
     ) -> None:
         self._policy = policy
         self._lane = lane
@@ -68,6 +72,7 @@ class Delivering:
         self._waits = waits or not in_run
         self._whole = whole
         self._nested = nested
+        self._begins = begins
         self._issued = range(0)
         self._edited: set[int] = set()
         self._updated: dict[str, int] = {}
@@ -101,8 +106,8 @@ class Delivering:
             if not (in_place or can_ride or self._is_native(message)):
                 continue
             if future is None:
-                due.append((ordinal, message.tool_call_id, LOST, message))
-            elif future.outcome is not None and self._fits(future) and future.claim(claim):
+                continue  # of an earlier run; a step that can run tools looks after it
+            if future.outcome is not None and self._fits(future) and future.claim(claim):
                 self._take(future)
                 due.append((ordinal, message.tool_call_id, future.outcome, message))
         for future in self._unplaced() if can_ride else ():
@@ -138,6 +143,34 @@ class Delivering:
                 and keys & self._keys(older)
                 for older in self._scheduler.undelivered()
             )
+        )
+
+    def _read(
+        self,
+        ordinal: int,
+        tool_call: ToolCall,
+        first: int,
+        *,
+        literal: bool = False,
+        message: AIMessage | None = None,
+    ) -> Call:
+        """A call.
+
+        Args:
+            ordinal: Its number.
+            tool_call: As it came.
+            first: The number of its message's first call.
+            literal: Whether its arguments hold no references.
+            message: Its message, by default the last one.
+        """
+        literals = self._thread.literal if message is None else literal_calls(message)
+        return read_call(
+            ordinal,
+            tool_call,
+            self._policy.toolbox.on(tool_call["name"]),
+            first=first,
+            strict=self._policy.strict,
+            literal=literal or tool_call["id"] in literals,
         )
 
     def _in_turn(
@@ -226,7 +259,7 @@ class Delivering:
     def _is_native(self, placeholder: ToolMessage) -> bool:
         return self._policy.native and placeholder.tool_call_id in self._thread.native
 
-    def deliver(self) -> Generator[Wait, None, list[Answer]]:
+    def deliver(self) -> Flow[list[Answer]]:
         """Deliver what has become finished, where all calls of the last message are answered.
 
         Returns:
@@ -253,7 +286,7 @@ class Delivering:
         if future.seconds is not None and future.seconds <= self._policy.grace:
             self._note_speed(future, fast=True)
 
-    def _raise_failure(self, arrived: Sequence[ToolFuture | None]) -> Generator[Wait, None, None]:
+    def _raise_failure(self, arrived: Sequence[ToolFuture | None]) -> Flow[None]:
         """Raise what `ToolNode` would raise: once, and again when the same step is tried again."""
         failures = (f for f in (self._scheduler.failure(), *arrived) if f is not None and f.outcome)
         error = next((f.outcome.error for f in failures if f.outcome and f.outcome.error), None)

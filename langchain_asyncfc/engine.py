@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
@@ -20,7 +20,7 @@ from langgraph.graph.message import push_message
 from langchain_asyncfc.delivery import Answer, tool_messages_in
 from langchain_asyncfc.executors import Executor
 from langchain_asyncfc.policy import Delivery, OnFinal, Policy
-from langchain_asyncfc.records import read_thread
+from langchain_asyncfc.records import Thread, read_thread
 from langchain_asyncfc.runs import (
     DetachedRuns,
     GraphRun,
@@ -32,13 +32,13 @@ from langchain_asyncfc.runs import (
 from langchain_asyncfc.scheduler import Lane, Scheduler
 from langchain_asyncfc.steps import Step
 from langchain_asyncfc.toolbox import Toolbox
-from langchain_asyncfc.waiting import Wait, drive, drive_async
+from langchain_asyncfc.waiting import Flow, drive, drive_async
 
 __all__ = ["Engine"]
 
 _logger = logging.getLogger(__name__)
 
-Plan = Callable[[Step], Generator[Wait, None, list[Answer]]]
+Plan = Callable[[Step], Flow[list[Answer]]]
 """What a step does."""
 
 
@@ -182,21 +182,25 @@ class Engine:
         thread = read_thread(messages) if run is None else run.thread(messages)
         thread.floor = max(thread.floor, floor)
         switch = (config.get("configurable") or {}).get("asyncfc", True)
+        begins = run is not None and run.begins_with(config)
         return Step(
             self.policy,
             lane,
             scheduler,
             thread,
             in_run=run is not None,
-            waits=self.waits or switch is False or not self._comes_back(run),
+            waits=self.waits or switch is False or not self._comes_back(run, thread, begins=begins),
             whole=run is None or run.reviewed,
             nested=bool(thread_key(config)[1]),
+            begins=begins,
         )
 
-    def _comes_back(self, run: GraphRun | None) -> bool:
+    def _comes_back(self, run: GraphRun | None, thread: Thread, *, begins: bool) -> bool:
         """Whether futures may be left behind, since the run comes back at the end of its turn."""
         if self._reviews or run is None or run.reviewed:
             return True
+        if begins:
+            return thread.instructed  # an earlier run of the graph left some
         if not self._warned:
             self._warned = True
             _logger.warning(

@@ -7,7 +7,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
 
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from langchain_asyncfc.calls import Call
 from langchain_asyncfc.effects import Access
@@ -38,16 +38,24 @@ DELIVERED: Final = "delivered"
 
 
 class ToolFuture:
-    """The runtime's handle on one issued call. Only its scheduler changes it."""
+    """The runtime's handle on one issued call. Only its scheduler changes it.
+
+    Attributes:
+        asks: The interrupt by which its tool asked for something, while nobody has answered. The
+            call is not ended by that: a step has to run it, in the foreground.
+        in_step: Whether a step runs it in the foreground as soon as it may start.
+    """
 
     __slots__ = (
         "access",
+        "asks",
         "batch",
         "call",
         "call_off_timeout",
         "callbacks",
         "claimed_by",
         "finished_at",
+        "in_step",
         "issued_at",
         "lane",
         "leader",
@@ -73,6 +81,8 @@ class ToolFuture:
         self.ready = False
         self.batch = 0
         self.placed = False
+        self.asks: GraphInterrupt | None = None
+        self.in_step = False
         self.leader: ToolFuture | None = None
         self.misfit: ReferenceProblem | None = None
         self.sharers: list[ToolFuture] = []
@@ -109,6 +119,11 @@ class ToolFuture:
     def done(self) -> bool:
         """Whether it has its outcome."""
         return self.outcome is not None
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether its call runs, and will end by itself."""
+        return self.state is FutureState.RUNNING and self.asks is None
 
     def move(self, state: FutureState) -> None:
         """Go on to another state.

@@ -11,10 +11,11 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.tools import BaseTool
 from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import TOOL_CALL_ERROR_TEMPLATE, ToolCallRequest
@@ -46,6 +47,12 @@ class Invocation:
     wrapper: Callable[[ToolCallRequest, Callable[[ToolCallRequest], Any]], Any] | None
     handle_tool_errors: Any
     announces: bool = False
+
+    def of(self, tool_call: ToolCall, tool: BaseTool | None) -> Invocation:
+        """What runs another call in this one's place: in the same step, by the same rules."""
+        runtime = replace(self.request.runtime, tool_call_id=tool_call["id"])
+        request = replace(self.request, tool_call=tool_call, tool=tool, runtime=runtime)
+        return replace(self, request=request)
 
     def announce(
         self, future: str, event: str, outcome: Outcome | None, *, here: bool = False

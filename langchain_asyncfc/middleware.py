@@ -14,7 +14,7 @@ all, in the model's order.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NotRequired, cast
 
@@ -56,7 +56,7 @@ from langchain_asyncfc.structured import (
 )
 from langchain_asyncfc.surroundings import running_create_agent
 from langchain_asyncfc.toolbox import Toolbox
-from langchain_asyncfc.waiting import Wait
+from langchain_asyncfc.waiting import Flow
 
 __all__ = ["AsyncFCMiddleware"]
 
@@ -349,7 +349,7 @@ class AsyncFCMiddleware(_AgentMiddleware):
         if self.state_schema is not _NumberedState:
             return plan
 
-        def noting(step: Step) -> Generator[Wait, None, list[Answer]]:
+        def noting(step: Step) -> Flow[list[Answer]]:
             answers = yield from plan(step)
             if step.last > _floor(state):
                 answers.append(Command(update={_LAST: step.last}))
@@ -397,7 +397,7 @@ class AsyncFCMiddleware(_AgentMiddleware):
         return lambda step: step.answer_calls(arrivals, deliver=False)
 
 
-_Plan = Callable[[Step], Generator[Wait, None, list[Answer]]]
+_Plan = Callable[[Step], Flow[list[Answer]]]
 
 
 class _ModelCall:
@@ -437,7 +437,7 @@ class _ModelCall:
         said = [message for message in response.result if isinstance(message, AIMessage)]
         return [*self.request.state[_MESSAGES], *said]
 
-    def plan(self, step: Step) -> Generator[Wait, None, list[Answer]]:
+    def plan(self, step: Step) -> Flow[list[Answer]]:
         """Put values where references stand in the structured answer."""
         return step.resolve({name: binding.tool for name, binding in self._answers.items()})
 
@@ -468,7 +468,7 @@ def _after_model(state: Any) -> _Plan:
     if thread.batch is not None and thread.batch.tool_calls and state.get(_STRUCTURED) is None:
         return _nothing  # all calls are answered, as by a middleware; the model is called again
 
-    def plan(step: Step) -> Generator[Wait, None, list[Answer]]:
+    def plan(step: Step) -> Flow[list[Answer]]:
         answers = yield from step.end_turn()
         if step.goes_on and state.get(_STRUCTURED) is not None:
             answers.append(Command(update={_STRUCTURED: None}))
@@ -477,7 +477,7 @@ def _after_model(state: Any) -> _Plan:
     return plan
 
 
-def _nothing(step: Step) -> Generator[Wait, None, list[Answer]]:  # noqa: ARG001 - it is a plan
+def _nothing(step: Step) -> Flow[list[Answer]]:  # noqa: ARG001 - it is a plan
     yield from ()
     return []
 

@@ -45,9 +45,21 @@ class Recording:
         stop: Set by the runtime when it ends the call early; the reason.
         in_queue: Whether the call waits for a thread.
         began: When the call itself began, by the given clock; `None` if it has not.
+        config: The config to run the tool with, in place of that of the step that issued it.
     """
 
-    __slots__ = ("_message", "_now", "_raw", "_task", "began", "future", "in_queue", "stop", "tool")
+    __slots__ = (
+        "_message",
+        "_now",
+        "_raw",
+        "_task",
+        "began",
+        "config",
+        "future",
+        "in_queue",
+        "stop",
+        "tool",
+    )
 
     def __init__(self, now: Callable[[], float], future: str | None = None) -> None:
         self.future = future
@@ -55,10 +67,17 @@ class Recording:
         self._task: asyncio.Task[Any] | None = None
         self.in_queue = False
         self.began: float | None = None
+        self.config: RunnableConfig | None = None
         self.tool: Any = None
         self.stop: ToolStopped | None = None
         self._raw: Any = _MISSING
         self._message: Any = None
+
+    def again(self, config: RunnableConfig) -> Recording:
+        """What is noted when the call is run once more, with another config."""
+        recording = Recording(self._now, self.future)
+        recording.config = config
+        return recording
 
     def begin(self) -> None:
         """Note that the call begins now; a later mark is the better one."""
@@ -181,7 +200,7 @@ class RecordingTool:
 
     def _named(self, config: RunnableConfig | None) -> RunnableConfig:
         """The config with the future's id in the metadata, for traces and event streams."""
-        known = config or {}
+        known = self._recording.config or config or {}
         metadata = {**(known.get("metadata") or {}), FUTURE_METADATA: self._recording.future}
         return {**known, "metadata": metadata}
 

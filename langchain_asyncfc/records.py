@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
-from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall, ToolMessage
 
 from langchain_asyncfc.errors import FailedReference
 from langchain_asyncfc.futures import FutureState, Outcome, future_id, ordinal_of
@@ -62,6 +62,12 @@ def literal_record(call_ids: Iterable[str | None], futures: Iterable[str]) -> di
         futures: What they referred to.
     """
     return {"literal": list(call_ids), "values_of": list(futures)}
+
+
+def literal_calls(message: AIMessage) -> frozenset[Any]:
+    """Ids of a message's calls whose arguments hold no references."""
+    ids = _record(message).get("literal")
+    return frozenset(i for i in ids if isinstance(i, str)) if isinstance(ids, list) else _NONE
 
 
 def native_calls(message: AIMessage) -> frozenset[str]:
@@ -118,6 +124,25 @@ def _is_json(value: Any) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a call stands in its thread.
+
+    Attributes:
+        message: The message that made it.
+        tool_call: The call.
+        first: The number of the message's first call, control calls not counted.
+    """
+
+    message: AIMessage
+    tool_call: ToolCall
+    first: int
+
+
+def _place(messages: Sequence[BaseMessage], message: BaseMessage) -> int:
+    return next(i for i, other in enumerate(messages) if other is message)
+
+
 @dataclass(slots=True)
 class Thread:
     """What a thread's messages say of its futures.
@@ -150,8 +175,22 @@ class Thread:
     @property
     def literal(self) -> frozenset[Any]:
         """Ids of calls of the batch whose arguments hold no references."""
-        ids = _record(self.batch).get("literal") if self.batch is not None else None
-        return frozenset(i for i in ids if isinstance(i, str)) if isinstance(ids, list) else _NONE
+        return literal_calls(self.batch) if self.batch is not None else _NONE
+
+    def origin(self, ordinal: int) -> Origin | None:
+        """Where a pending call was made; `None` where its message is gone."""
+        placeholder = self.pending[ordinal]
+        calls: list[ToolCall] = []
+        for message in reversed(self.messages[: _place(self.messages, placeholder)]):
+            calls = message.tool_calls if isinstance(message, AIMessage) else []
+            if any(call["id"] == placeholder.tool_call_id for call in calls):
+                break
+        for index, call in enumerate(calls):
+            if call["id"] == placeholder.tool_call_id and call["name"] not in CONTROL_TOOLS:
+                before = sum(c["name"] not in CONTROL_TOOLS for c in calls[:index])
+                assert isinstance(message, AIMessage)  # noqa: S101 - it has the call
+                return Origin(message, call, ordinal - before)
+        return None
 
     @property
     def values_of(self) -> frozenset[int]:

@@ -18,7 +18,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
@@ -26,6 +26,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tracers.context import register_configure_hook
 
+from langchain_asyncfc.durable import is_resumed
 from langchain_asyncfc.executors import (
     LoopHome,
     TaskExecutor,
@@ -50,6 +51,8 @@ __all__ = [
 
 _logger = logging.getLogger(__name__)
 
+_UNKNOWN: Final = object()
+
 
 class GraphRun:
     """One run of one graph, as far as steps with futures see it.
@@ -69,8 +72,16 @@ class GraphRun:
         self.is_async = is_async
         self.warns = warns
         self.reviewed = False
+        self._first_step: Any = _UNKNOWN
         self._read: tuple[Sequence[Any], Thread] | None = None
         self.on_end: Callable[[BaseException | None], bool] = lambda _: False
+
+    def begins_with(self, config: RunnableConfig) -> bool:
+        """Whether a step is one of those with which the run goes on from a checkpoint."""
+        step = (config.get("metadata") or {}).get("langgraph_step")
+        if self._first_step is _UNKNOWN:
+            self._first_step = None if self.reviewed else step
+        return step is not None and step == self._first_step and is_resumed(config)
 
     def thread(self, messages: Sequence[Any]) -> Thread:
         """What the messages say; read once for all tasks that see the same list of them."""
@@ -83,7 +94,7 @@ class GraphRun:
         if self.on_end(error):
             return True
         live = self.scheduler.live()
-        if live and error is None and self.warns:
+        if live and error is None and self.warns and not self.scheduler.interrupted:
             _logger.warning(
                 "A run stopped while %s ran; they are cancelled. If this was the end of a turn, "
                 "route with langchain_asyncfc.tools_condition, which waits for them.",
@@ -302,15 +313,18 @@ class DetachedRuns:
     def keep(
         self, thread: ThreadKey, scheduler: Scheduler, is_async: bool, error: BaseException | None
     ) -> bool:
-        """Keep a run's futures after its end, unless it ended with an error.
+        """Keep a run's futures after its end, unless it ended with an error or an interrupt.
 
         Returns:
             Whether they are kept.
         """
-        scheduler.forget_interrupted()
         with self._lock:
             self._drop_finished()
-            if error is not None or not (scheduler.live() or scheduler.undelivered()):
+            if (
+                error is not None
+                or scheduler.interrupted
+                or not (scheduler.live() or scheduler.undelivered())
+            ):
                 return False
             self._kept.setdefault((thread, is_async), []).append(scheduler)
             return True

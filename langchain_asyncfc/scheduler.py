@@ -59,7 +59,8 @@ class Scheduler:
         latest: By key of the state the ordinal of the youngest call that updated it.
         batch: What steps remember of the message that was issued last.
         inherited: Whether it comes from an earlier run of the thread.
-        interrupted: Whether the run will stop with an interrupt after this step.
+        interrupting: Whether the run is about to stop, so that no later step of it delivers.
+        interrupted: Whether it stops with an interrupt now: nothing starts any more.
     """
 
     def __init__(self, executor: Executor, home: Home, key: str) -> None:
@@ -78,6 +79,7 @@ class Scheduler:
         self.latest: dict[str, int] = {}
         self.batch: Any = None
         self.inherited = False
+        self.interrupting = False
         self.interrupted = False
         self._failure_callbacks: list[Callable[[], None]] = []
         self._batch = 0
@@ -228,6 +230,58 @@ class Scheduler:
                 if not future.done:
                     self._cancel(future)
 
+    def restore(
+        self,
+        calls: Sequence[tuple[Call, Outcome | None]],
+        lane: Lane,
+        earlier_value: Callable[[int], Any],
+    ) -> list[ToolFuture]:
+        """Take over calls of one message that an earlier run issued. None of them is known here.
+
+        Args:
+            calls: The calls in the model's order, each with its outcome if it has ended; the
+                others start once provided for.
+            lane: How they are run.
+            earlier_value: As for `issue`.
+        """
+        with self._lock:
+            self._batch += 1
+            self._values.earlier = earlier_value
+            return [
+                self._issue(call, lane) if outcome is None else self._ended(call, lane, outcome)
+                for call, outcome in calls
+            ]
+
+    def asking(self) -> list[ToolFuture]:
+        """The futures whose tools ask for something, in issue order."""
+        with self._lock:
+            return [future for future in self._live.values() if future.asks is not None]
+
+    def running(self) -> list[ToolFuture]:
+        """The futures that will end by themselves, in issue order."""
+        with self._lock:
+            return [future for future in self._live.values() if future.goes_on]
+
+    def arguments(self, future: ToolFuture) -> ToolCall:
+        """The tool call of a running future, with values for references."""
+        with self._lock:
+            return future.call.with_args(self._values.final(future.call))
+
+    def stop(self) -> None:
+        """Note that the run stops after this step, with an interrupt: nothing starts any more."""
+        with self._lock:
+            self.interrupted = True
+            for future in self.live():
+                if future.state is _WAITING:
+                    self._notify(future)
+
+    def settle(self, future: ToolFuture, outcome: Outcome) -> None:
+        """Take the outcome of a call that asked and was run in the foreground."""
+        with self._lock:
+            if future.asks is not None and not future.done:
+                future.asks = None
+                self._end(future, outcome)
+
     def mark_delivered(self, future: ToolFuture) -> None:
         """Note that the model was told of an outcome."""
         with self._lock:
@@ -241,26 +295,18 @@ class Scheduler:
             first, self._placeholders = not self._placeholders, True
             return first
 
-    def forget_interrupted(self) -> None:
-        """Forget calls that ended with something to be raised, so that a resumed run starts them.
-
-        An interrupt stops its run, and is answered by running the call again in the next one.
-        """
-        with self._lock:
-            self._failure = None
-            for future in list(self._futures.values()):
-                if future.outcome is not None and future.outcome.error is not None:
-                    del self._futures[future.call.ordinal]
-                    self._undelivered.pop(future.call.ordinal, None)
-
     def when_done(self, future: ToolFuture, callback: Callable[[], None]) -> bool:
-        """Have a function called when a future ends, in the thread in which it ends.
+        """Have a function called when a future ends or asks, in the thread in which it does.
+
+        It is also called when the run stops before the call was started.
 
         Returns:
-            Whether the future is unfinished; else the function is never called.
+            Whether there is something to wait for; else the function is never called.
         """
         with self._lock:
-            if future.done:
+            if future.done or future.asks is not None:
+                return False
+            if self.interrupted and future.state is _WAITING:
                 return False
             future.callbacks.append(callback)
             return True
@@ -292,12 +338,7 @@ class Scheduler:
     # -- issue ----------------------------------------------------------------------------------
 
     def _issue(self, call: Call, lane: Lane) -> ToolFuture:
-        now = self._home.now
-        future = ToolFuture(call, lane, Recording(now, call.future), now())
-        future.batch = self._batch
-        self._futures[call.ordinal] = future
-        self._live[call.ordinal] = future
-        self._last = max(self._last, call.ordinal)
+        future = self._enlist(call, lane)
         future.access = self._values.access(call)
         twin = self._twin(future)
         if twin is not None:
@@ -325,6 +366,25 @@ class Scheduler:
             self._end(future, _problem(problem))
         else:
             self._apply(steps)
+        return future
+
+    def _enlist(self, call: Call, lane: Lane) -> ToolFuture:
+        now = self._home.now
+        future = ToolFuture(call, lane, Recording(now, call.future), now())
+        future.batch = self._batch
+        self._futures[call.ordinal] = future
+        self._live[call.ordinal] = future
+        self._withdrawn.discard(call.ordinal)
+        self._last = max(self._last, call.ordinal)
+        return future
+
+    def _ended(self, call: Call, lane: Lane, outcome: Outcome) -> ToolFuture:
+        """A future that ended in an earlier run."""
+        future = self._enlist(call, lane)
+        self._tracker.issue(call.ordinal, batch=self._batch, access=Access())
+        future.state = outcome.state
+        self._conclude(future, outcome)
+        self._tracker.finish(call.ordinal, outcome.state)
         return future
 
     def _twin(self, future: ToolFuture) -> ToolFuture | None:
@@ -389,7 +449,7 @@ class Scheduler:
             if future.leader is not None and future.leader.outcome is not None:
                 self._conclude(future, self._shared_outcome(future))
             else:
-                self._conclude(future, Outcome(_SKIPPED, error=_asked_of(cause), note=note))
+                self._conclude(future, Outcome(_SKIPPED, note=note))
         for ordinal in steps.ready:
             future = self._futures[ordinal]
             future.ready = True
@@ -428,6 +488,8 @@ class Scheduler:
                 self._start(future)
 
     def _start(self, future: ToolFuture) -> None:
+        if self.interrupted:
+            return  # the run stops; the next one starts it
         call = future.call
         try:
             if future.misfit is not None:
@@ -442,6 +504,9 @@ class Scheduler:
         future.move(_RUNNING)
         future.announce(_RUNNING)
         self._tracker.start(call.ordinal)
+        if future.in_step:
+            self._ask(future, GraphInterrupt(()))
+            return
         self._running[future.lane] += 1
         job = Job(
             f"{self._key}/{call.future}",
@@ -484,7 +549,10 @@ class Scheduler:
             stop = future.recording.stop
             if isinstance(stop, ToolTimeout):
                 outcome = Outcome(_FAILED, note=str(stop))
-            self._end(future, outcome)
+            if isinstance(outcome.error, GraphInterrupt):
+                self._ask(future, outcome.error)
+            else:
+                self._end(future, outcome)
             if future.lane.limit is not None:
                 self._drain(future.lane)
 
@@ -500,8 +568,14 @@ class Scheduler:
         steps.ready = sorted(freed.union(steps.ready))
         self._apply(steps)
 
+    def _ask(self, future: ToolFuture, asked: GraphInterrupt) -> None:
+        """Note that a call's tool asked for something. It waits for a step that lets it ask."""
+        future.asks = asked
+        self._notify(future)
+
     def _conclude(self, future: ToolFuture, outcome: Outcome) -> None:
-        future.move(outcome.state)
+        if future.state is not outcome.state:
+            future.move(outcome.state)
         future.outcome = outcome
         if future.twin_key is not None and self._twins.get(future.twin_key) is future:
             del self._twins[future.twin_key]
@@ -510,9 +584,12 @@ class Scheduler:
         self._undelivered[future.call.ordinal] = future
         future.announce(outcome.state)
         if isinstance(outcome.error, GraphBubbleUp) and not future.placed:
-            self.interrupted = True  # the call's own step raises it, and nobody else
+            self.interrupting = True  # the call's own step raises it, and nobody else
         elif outcome.error is not None and self._failure is None:
             self._failure = future
+        self._notify(future)
+
+    def _notify(self, future: ToolFuture) -> None:
         callbacks, future.callbacks = future.callbacks, []
         if future is self._failure:
             callbacks += self._failure_callbacks
@@ -546,7 +623,8 @@ class Scheduler:
         self._unshare(future)
         if future.leader is not None and future in future.leader.sharers:
             future.leader.sharers.remove(future)
-        if future.state is _WAITING:
+        if future.state is _WAITING or future.asks is not None:
+            future.asks = None
             self._end(future, Outcome(_CANCELLED))
         else:
             self._stop(future, ToolCancelled(f"{future.id} ({future.call.name}) was cancelled."))
@@ -566,12 +644,6 @@ class Scheduler:
                 _logger.info(
                     "%s A sync tool cannot be stopped; what it returns is dropped.", reason
                 )
-
-
-def _asked_of(cause: ToolFuture) -> GraphInterrupt | None:
-    """What ends a call that depends on an interrupted one: it is to run when that is resumed."""
-    interrupted = cause.outcome is not None and isinstance(cause.outcome.error, GraphInterrupt)
-    return GraphInterrupt(()) if interrupted else None
 
 
 def _latest_waiting_first(future: ToolFuture) -> tuple[bool, int]:

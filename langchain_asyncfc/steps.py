@@ -15,7 +15,7 @@ A step is a generator that yields what it waits for, so it is written once for `
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, cast
 from uuid import uuid4
@@ -40,7 +40,7 @@ from langchain_asyncfc.records import (
     with_record,
 )
 from langchain_asyncfc.toolbox import ToolFacts
-from langchain_asyncfc.waiting import Wait
+from langchain_asyncfc.waiting import Flow, Wait, Work
 
 __all__ = ["Step"]
 
@@ -48,24 +48,39 @@ __all__ = ["Step"]
 class Step(Answering):
     """One step of a node or a middleware."""
 
-    def end_turn(self) -> Generator[Wait, None, list[Answer]]:
+    def end_turn(self, template: Work | None = None) -> Flow[list[Answer]]:
         """Wait for what is unfinished at the end of a turn, and deliver it.
 
         The turn ends with a message without calls, or with one whose calls give a structured
-        answer and are answered already. Sets `goes_on` if the model has to be called again.
+        answer and are answered already. Sets `goes_on` if the model has to be called again, or
+        the tools.
+
+        Args:
+            template: Gives an invocation that runs calls in this step; `None` where no call can
+                be run. What has to be run then waits for a step of the tools.
 
         Returns:
             Nothing where nothing is pending. Else the delivered messages, after what makes the
             premature answer a valid part of the history: the message itself, now with a call to
             `await_future`, and the answer to that call; or other answers to its calls. They are
-            left out where the turn is over without another call of the model.
+            left out where the turn is over without another call of the model. The call is left
+            open where the tools have to be asked.
         """
         final = self._thread.batch
+        if final is None or not self._in_run:
+            return []
+        if template is not None and (self._begins or self._unknown()):
+            yield from self._take_up((yield template))
         ordinals = self._left_at_end()
-        if final is None or not ordinals or not self._in_run:
+        if not ordinals:
             return []
         unseen = [ordinal for ordinal in ordinals if ordinal not in self._thread.values_of]
         yield from self._finish(ordinals)
+        while template is not None and self._scheduler.asking():
+            yield from self._let_ask([], leads=True)
+            yield from self._finish(ordinals)
+        if template is None and (self._scheduler.asking() or self._unknown()):
+            return self._to_tools(final)
         if not unseen or self._may_end(unseen):
             return self._deliver([], in_place=True)
         self.goes_on = True
@@ -83,7 +98,14 @@ class Step(Answering):
                 answers.append(seen_again(self._thread, self._thread.pending[ordinal]))
         return [asking, *answers]
 
-    def end_run(self) -> Generator[Wait, None, list[Answer]]:
+    def _to_tools(self, final: AIMessage) -> list[Answer]:
+        """Let the premature answer call the tools, where something has to be run."""
+        self.goes_on = True
+        calls = [*final.tool_calls, _await_call()]
+        taken = [_not_taken(message, "a call") for message in self._thread.tail]
+        return [unchained(final).model_copy(update={"tool_calls": calls}), *taken]
+
+    def end_run(self) -> Flow[list[Answer]]:
         """Wait for what is unfinished where the run ends without another call of the model.
 
         Returns:
@@ -95,7 +117,7 @@ class Step(Answering):
         yield from self._finish(ordinals)
         return self._deliver([], in_place=True)
 
-    def finish_before(self) -> Generator[Wait, None, list[Answer]]:
+    def finish_before(self) -> Flow[list[Answer]]:
         """Finish and deliver everything, before a call is met that may end the run.
 
         That is a call that a person approves, one that may interrupt, or a hand-off to another
@@ -120,7 +142,7 @@ class Step(Answering):
         delivered = self._deliver([], in_place=True)
         return [*self._with_values(batch, shown), *delivered]
 
-    def resolve(self, tools: Mapping[str, BaseTool]) -> Generator[Wait, None, list[Answer]]:
+    def resolve(self, tools: Mapping[str, BaseTool]) -> Flow[list[Answer]]:
         """Put values where references stand in the last message's calls to some tools.
 
         For calls that never become futures, as the ones by which a model gives its structured
@@ -203,7 +225,7 @@ class Step(Answering):
         unplaced = (future.call.ordinal for future in self._unplaced())
         return [*waits_at_end(self._thread), *unplaced]
 
-    def _finish(self, ordinals: Sequence[int]) -> Generator[Wait, None, None]:
+    def _finish(self, ordinals: Sequence[int]) -> Flow[None]:
         futures = [f for o in ordinals if (f := self._scheduler.get(o)) is not None]
         if self._policy.on_final != "detach":
             yield Wait(futures)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
-from langchain_core.messages import AIMessage, AnyMessage
+from langchain_core.messages import AIMessage, AnyMessage, ToolCall
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tools import BaseTool
@@ -31,12 +31,12 @@ from langchain_asyncfc.engine import Engine
 from langchain_asyncfc.executors import Executor
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.native import marked
-from langchain_asyncfc.records import read_thread, waits_at_end
+from langchain_asyncfc.records import AWAIT_FUTURE, read_thread, waits_at_end
 from langchain_asyncfc.runs import mark_reviewed
 from langchain_asyncfc.schemas import model_tools
 from langchain_asyncfc.steps import Step
 from langchain_asyncfc.toolbox import Toolbox
-from langchain_asyncfc.waiting import Wait
+from langchain_asyncfc.waiting import Flow, Work
 
 __all__ = ["AsyncFCToolNode", "tools_condition"]
 
@@ -239,7 +239,7 @@ class AsyncFCToolNode(ToolNode):
             messages = _messages(state, self._key)
             if not _is_over(messages):
                 return None
-            answers = self._engine.step(config, messages, Step.end_turn)
+            answers = self._engine.step(config, messages, lambda step: step.end_turn())
             return output_form(answers, self._key, as_list=isinstance(state, list))
 
         async def areview(state: Any, config: RunnableConfig) -> Any:
@@ -247,7 +247,7 @@ class AsyncFCToolNode(ToolNode):
             messages = _messages(state, self._key)
             if not _is_over(messages):
                 return None
-            answers = await self._engine.astep(config, messages, Step.end_turn)
+            answers = await self._engine.astep(config, messages, lambda step: step.end_turn())
             return output_form(answers, self._key, as_list=isinstance(state, list))
 
         return RunnableLambda(review, afunc=areview, name="review_hook")
@@ -266,28 +266,50 @@ class AsyncFCToolNode(ToolNode):
         """Answer the last message's tool calls, or wait at the end of a turn."""
         config = ensure_config() if config is None else config
         kept = _Kept(await super().ainvoke(input, config, **kwargs))
-        answers = await self._engine.astep(config, self._messages(input, kept), self._plan(kept))
+        plan = self._plan(kept, input, config)
+        answers = await self._engine.astep(config, self._messages(input, kept), plan)
         return output_form(answers, self._key, as_list=kept.as_list)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the last message's tool calls, or wait at the end of a turn."""
         config = ensure_config() if config is None else config
         kept = _Kept(super().invoke(input, config, **kwargs))
-        answers = self._engine.step(config, self._messages(input, kept), self._plan(kept))
+        plan = self._plan(kept, input, config)
+        answers = self._engine.step(config, self._messages(input, kept), plan)
         return output_form(answers, self._key, as_list=kept.as_list)
 
     def _messages(self, input: Any, kept: _Kept) -> list[Any]:
         """The thread's messages: those of the state that `ToolNode` found for the calls."""
         return _messages(kept.requests[0][0].state if kept.requests else input, self._key)
 
-    def _plan(self, kept: _Kept) -> Callable[[Step], Generator[Wait, None, list[Answer]]]:
+    def _plan(
+        self, kept: _Kept, input: Any, config: RunnableConfig
+    ) -> Callable[[Step], Flow[list[Answer]]]:
         if not kept.requests:
-            return Step.end_turn
-        arrivals = [
+            return lambda step: step.end_turn(self._template(input, config))
+        arrivals = self._arrivals(kept)
+        return lambda step: step.answer_calls(arrivals)
+
+    def _arrivals(self, kept: _Kept) -> list[tuple[ToolCall, Invocation]]:
+        return [
             (request.tool_call, self._invocation(request, execute))
             for request, execute in kept.requests
         ]
-        return lambda step: step.answer_calls(arrivals)
+
+    def _template(self, input: Any, config: RunnableConfig) -> Work:
+        """Gives what runs calls in a step that no calls came in with."""
+        call = ToolCall(name=AWAIT_FUTURE, args={}, id="", type="tool_call")
+        asked = {"__type": "tool_call_with_context", "tool_call": call, "state": input}
+
+        def run() -> Invocation:
+            kept = _Kept(super(AsyncFCToolNode, self).invoke(asked, config))
+            return self._arrivals(kept)[0][1]
+
+        async def arun() -> Invocation:
+            kept = _Kept(await super(AsyncFCToolNode, self).ainvoke(asked, config))
+            return self._arrivals(kept)[0][1]
+
+        return Work(run, arun)
 
     def _invocation(self, request: ToolCallRequest, execute: Callable[..., Any]) -> Invocation:
         wrapper = self._awrapper if inspect.iscoroutinefunction(execute) else self._wrapper

@@ -1,7 +1,8 @@
 """How a step waits for futures: the one place where sync and async differ.
 
-The logic of a step is a generator that yields `Wait`s and goes on when each is over. One driver
-awaits them on an event loop, the other blocks a thread; both thus keep the same rules (rule 27).
+The logic of a step is a generator that yields `Wait`s and goes on when each is over, and `Work`
+whose result it gets. One driver awaits them on an event loop, the other blocks a thread; both thus
+keep the same rules (rule 27).
 """
 
 from __future__ import annotations
@@ -9,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from langchain_asyncfc.scheduler import Scheduler, ToolFuture
 
-__all__ = ["Wait", "drive", "drive_async"]
+__all__ = ["Flow", "Wait", "Work", "drive", "drive_async"]
 
 _T = TypeVar("_T")
 
@@ -46,14 +47,33 @@ class Wait:
     first: bool = False
 
 
-Steps = Generator[Wait, None, _T]
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Something that a step does besides, in two forms.
+
+    Attributes:
+        run: Does it in a thread.
+        arun: Does it on an event loop.
+    """
+
+    run: Callable[[], Any]
+    arun: Callable[[], Awaitable[Any]]
 
 
-async def drive_async(scheduler: Scheduler, steps: Steps[_T]) -> _T:
+Flow = Generator[Wait | Work, Any, _T]
+"""A step, or a part of one, and what it comes to."""
+
+
+async def drive_async(scheduler: Scheduler, steps: Flow[_T]) -> _T:
     """Carry out a step on the running event loop. Cancelling it ends the step where it waits."""
+    done: Any = None
     try:
         while True:
-            await _wait_async(scheduler, next(steps))
+            item, done = steps.send(done), None
+            if isinstance(item, Work):
+                done = await item.arun()
+            else:
+                await _wait_async(scheduler, item)
     except StopIteration as stop:
         result: _T = stop.value
         return result
@@ -61,11 +81,16 @@ async def drive_async(scheduler: Scheduler, steps: Steps[_T]) -> _T:
         steps.close()
 
 
-def drive(scheduler: Scheduler, steps: Steps[_T]) -> _T:
+def drive(scheduler: Scheduler, steps: Flow[_T]) -> _T:
     """Carry out a step in this thread."""
+    done: Any = None
     try:
         while True:
-            _wait(scheduler, next(steps))
+            item, done = steps.send(done), None
+            if isinstance(item, Work):
+                done = item.run()
+            else:
+                _wait(scheduler, item)
     except StopIteration as stop:
         result: _T = stop.value
         return result

@@ -30,6 +30,7 @@ from langgraph.types import Command, RetryPolicy, Send, interrupt
 from pydantic import BaseModel
 
 from langchain_asyncfc import AsyncFCToolNode, Effects, effects, tools_condition
+from langchain_asyncfc.effects import UNDECLARED
 from langchain_asyncfc.testing import assert_valid_history, call, in_virtual_time
 
 if TYPE_CHECKING:
@@ -1569,11 +1570,15 @@ async def test_rule_13_breakpoint_with_detach(make_agent: MakeAgent, ask: Ask) -
     assert_valid_history(final["messages"])
 
 
-def test_rule_13_detached_on_another_loop(make_agent: MakeAgent, ask: Ask) -> None:
-    """A next run on another event loop is told that the future is lost, and does not hang."""
+@pytest.mark.parametrize("does", [Effects(), Effects(idempotent=True, writes="disk:"), None])
+def test_rule_13_detached_on_another_loop(
+    make_agent: MakeAgent, ask: Ask, does: Effects | None
+) -> None:
+    """On another event loop a call runs again if it may; if not, the future is lost."""
     agent = make_agent(
         [wait],
         [ask(call("wait", seconds=500)), "bye", ask(call("await_future")), "done"],
+        effects={"wait": UNDECLARED if does is None else does},
         on_final="detach",
         checkpointer=InMemorySaver(),
     )
@@ -1582,7 +1587,8 @@ def test_rule_13_detached_on_another_loop(make_agent: MakeAgent, ask: Ask) -> No
     run_virtual(agent.graph.ainvoke(go(), THREAD))
     final = run_virtual(agent.graph.ainvoke(go(), THREAD))
     assert_valid_history(final["messages"])
-    assert "future_1 was" in texts(final["messages"])[0]
+    told = texts(final["messages"])[0]
+    assert "future_1 was lost" in told if does is None else told == "waited 500.0"
 
 
 @in_virtual_time
