@@ -60,6 +60,8 @@ class Asking(Resuming):
                 raise _joined(asks)
             yield from self._run_in_step(asks)
         if self._scheduler.interrupted and not all(future.done for future in own):
+            for future in own:
+                future.placed = True  # this step ends without it
             raise GraphInterrupt(())  # it was not started, and comes in again
 
     def _asking(self, own: Sequence[ToolFuture], *, leads: bool) -> list[ToolFuture]:

@@ -60,7 +60,7 @@ class Scheduler:
         batch: What steps remember of the message that was issued last.
         inherited: Whether it comes from an earlier run of the thread.
         interrupting: Whether the run is about to stop, so that no later step of it delivers.
-        interrupted: Whether it stops with an interrupt now: nothing starts any more.
+        interrupted: Whether it stops with an interrupt now; see `stop`.
     """
 
     def __init__(self, executor: Executor, home: Home, key: str) -> None:
@@ -268,12 +268,22 @@ class Scheduler:
             return future.call.with_args(self._values.final(future.call))
 
     def stop(self) -> None:
-        """Note that the run stops after this step, with an interrupt: nothing starts any more."""
+        """Note that the run stops with an interrupt, so that no later step delivers.
+
+        Only calls whose own step waits for them are started from now on.
+        """
         with self._lock:
             self.interrupted = True
-            for future in self.live():
-                if future.state is _WAITING:
-                    self._notify(future)
+            self._give_up_waiting()
+
+    def _is_stuck(self) -> bool:
+        """Whether the run stops, and nothing runs for which a waiting call could start."""
+        return self.interrupted and not any(future.goes_on for future in self._live.values())
+
+    def _give_up_waiting(self) -> None:
+        if self._is_stuck():
+            for future in [f for f in self._live.values() if f.state is _WAITING]:
+                self._notify(future)
 
     def settle(self, future: ToolFuture, outcome: Outcome) -> None:
         """Take the outcome of a call that asked and was run in the foreground."""
@@ -306,7 +316,7 @@ class Scheduler:
         with self._lock:
             if future.done or future.asks is not None:
                 return False
-            if self.interrupted and future.state is _WAITING:
+            if future.state is _WAITING and self._is_stuck():
                 return False
             future.callbacks.append(callback)
             return True
@@ -488,8 +498,8 @@ class Scheduler:
                 self._start(future)
 
     def _start(self, future: ToolFuture) -> None:
-        if self.interrupted:
-            return  # the run stops; the next one starts it
+        if self.interrupted and future.placed:
+            return  # the run stops, and no step of it delivers; the next one starts it
         call = future.call
         try:
             if future.misfit is not None:
@@ -555,6 +565,7 @@ class Scheduler:
                 self._end(future, outcome)
             if future.lane.limit is not None:
                 self._drain(future.lane)
+            self._give_up_waiting()
 
     def _end(self, future: ToolFuture, outcome: Outcome) -> None:
         """End a call, and let those go on that waited for it."""
