@@ -23,7 +23,7 @@ demo: $(READY)  ## Repair a broken project twice, with ToolNode and with AsyncFC
 	$(BIN)/python -m examples.repair $(ARGS)
 
 test: $(BENCH)  ## Run all tests, with branch coverage measured
-	$(BIN)/python -m pytest --cov --cov-report= $(ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report= $(ARGS)
 
 coverage: $(READY)  ## Check the branch coverage that `make test` measured
 	$(BIN)/python -m coverage report --fail-under=98
@@ -69,9 +69,9 @@ $(LOWEST)-middleware/.ready: pyproject.toml tests/lowest-middleware.txt
 
 # The node works with older versions than the middleware.
 test-lowest: $(LOWEST)/.ready $(LOWEST)-middleware/.ready  ## Run the tests on the lowest versions that are supported
-	$(LOWEST)/bin/python -m pytest -q tests/unit tests/integration --ignore-glob='*demo*' \
+	$(LOWEST)/bin/python -m pytest -n auto --dist worksteal -q tests/unit tests/integration --ignore-glob='*demo*' \
 	  --ignore=tests/integration/agents --ignore=tests/integration/providers --ignore-glob='*mcp*' $(ARGS)
-	$(LOWEST)-middleware/bin/python -m pytest -q tests/integration/agents $(ARGS)
+	$(LOWEST)-middleware/bin/python -m pytest -n auto --dist worksteal -q tests/integration/agents $(ARGS)
 
 wheel: $(READY)  ## Build the wheel, and try it in an empty environment
 	$(PIP) install build

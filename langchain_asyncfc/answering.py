@@ -84,7 +84,7 @@ class Answering(Asking):
             return answers
         if self._in_run and all(self._ends_run(call) for call in batch.calls):
             # A prebuilt agent ends its run after them.
-            yield Wait([f for f in self._scheduler.live() if f.provided is not None])
+            yield Wait([f for f in self._scheduler.live() if f.is_provided])
             return self._deliver(answers, in_place=True)
         return self._deliver(answers) if self._in_run and leads else answers
 
@@ -242,7 +242,7 @@ class Answering(Asking):
         yield from self._wait_for_own(batch, own)
         if any(future.call.await_result == "all" for future in own):
             # Not for calls of this message that another task has yet to bring.
-            yield Wait([f for f in self._scheduler.live() if f.provided is not None])
+            yield Wait([f for f in self._scheduler.live() if f.is_provided])
         for call, _ in arrivals:
             if call["name"] == AWAIT_FUTURE:
                 yield from self._control.wait(call)
@@ -268,7 +268,7 @@ class Answering(Asking):
             return
         running = [f for f in self._scheduler.live() if f.call.id in native]
         # Those of this message count even if another task has yet to bring them.
-        yield Wait([f for f in running if f in made or f.provided is not None], first=True)
+        yield Wait([f for f in running if f in made or f.is_provided], first=True)
 
     def _comes_last(self, call: ToolCall) -> bool:
         """Whether a call may end the run, so that everything else has to be delivered before."""
@@ -316,5 +316,7 @@ class Answering(Asking):
                 detach = self._policy.on_final == "detach"
                 future.placed = True
                 full = not self._thread.instructed and self._scheduler.is_first_placeholder()
-                answers.append(placeholder(future.call, full=full, detach=detach))
+                shown = placeholder(future.call, full=full, detach=detach)
+                future.placeholder = shown.id
+                answers.append(shown)
         return answers

@@ -59,7 +59,7 @@ class ControlCalls:
     def _older_than(self, call: ToolCall) -> list[ToolFuture]:
         highest = self._ordinal_before(call)
         live = self._scheduler.live()
-        return [f for f in live if f.call.ordinal <= highest and f.provided is not None]
+        return [f for f in live if f.call.ordinal <= highest and f.is_provided]
 
     def _ordinal_before(self, call: ToolCall) -> int:
         """The highest ordinal issued before a control call."""

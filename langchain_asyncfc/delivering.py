@@ -214,9 +214,7 @@ class Delivering:
             for future in futures
             if future.call.ordinal not in known
             and future.call.ordinal not in self._issued  # its placeholder is yet to come
-            and future.provided is not None
-            # A thread that went back to an earlier checkpoint knows nothing of them.
-            and (future.call.ordinal <= self._thread.highest or not self._scheduler.inherited)
+            and future.is_provided
         ]
 
     def _deliver(self, answers: Sequence[Answer], *, in_place: bool = False) -> list[Answer]:

@@ -117,7 +117,7 @@ class Engine:
             plan: What the step does.
             floor: A number up to which ids of futures are taken.
         """
-        run, scheduler = self._scheduler(config, is_async=True)
+        run, scheduler = self._scheduler(config, messages, is_async=True)
         step = self._step(config, messages, run, scheduler, floor)
         try:
             answers = await drive_async(scheduler, plan(step))
@@ -132,7 +132,7 @@ class Engine:
         self, config: RunnableConfig, messages: Sequence[Any], plan: Plan, *, floor: int = 0
     ) -> list[Answer]:
         """Carry out a step in this thread; see `astep`."""
-        run, scheduler = self._scheduler(config, is_async=False)
+        run, scheduler = self._scheduler(config, messages, is_async=False)
         step = self._step(config, messages, run, scheduler, floor)
         try:
             answers = drive(scheduler, plan(step))
@@ -152,13 +152,14 @@ class Engine:
         self._detached.close()
 
     def _scheduler(
-        self, config: RunnableConfig, *, is_async: bool
+        self, config: RunnableConfig, messages: Sequence[Any], *, is_async: bool
     ) -> tuple[GraphRun | None, Scheduler]:
         """The run that a step belongs to, and the scheduler of its futures."""
         thread = thread_key(config)
 
         def make() -> GraphRun:
-            scheduler = self._detached.take(thread, is_async=is_async)
+            placeholders = [m.id for m in read_thread(messages).pending.values()]
+            scheduler = self._detached.take(thread, placeholders, is_async=is_async)
             scheduler = scheduler or new_scheduler(uuid4().hex, is_async=is_async)
             run = GraphRun(scheduler, is_async=is_async, warns=True)
             if self.policy.on_final == "detach":

@@ -43,6 +43,7 @@ class ToolFuture:
     Attributes:
         asks: The interrupt by which its tool asked for something, while nobody has answered. The
             call is not ended by that: a step has to run it, in the foreground.
+        placeholder: The message id of its placeholder; `None` before that is written.
         in_step: Whether a step runs it in the foreground as soon as it may start.
     """
 
@@ -56,12 +57,14 @@ class ToolFuture:
         "claimed_by",
         "finished_at",
         "in_step",
+        "is_provided",
         "issued_at",
         "lane",
         "leader",
         "misfit",
         "outcome",
         "placed",
+        "placeholder",
         "provided",
         "ready",
         "recording",
@@ -78,9 +81,11 @@ class ToolFuture:
         self.outcome: Outcome | None = None
         self.access: Access | None = None
         self.provided: tuple[Invocation, Context] | None = None
+        self.is_provided = False
         self.ready = False
         self.batch = 0
         self.placed = False
+        self.placeholder: str | None = None
         self.asks: GraphInterrupt | None = None
         self.in_step = False
         self.leader: ToolFuture | None = None
@@ -148,6 +153,17 @@ class ToolFuture:
         # In the context of the step that issued it, whoever reports: the writer looks there for
         # its graph. A copy, since the call may be running in the context itself.
         context.copy().run(invocation.announce, self.id, event, self.outcome)
+
+    def let_go(self, *, delivered: bool = False) -> None:
+        """Drop what only a call that runs needs: it holds the whole state of the step it came in.
+
+        Args:
+            delivered: Whether its outcome was delivered, so that nothing is left to be announced.
+        """
+        self.stop = self.call_off_timeout = None
+        self.recording.let_go()
+        if delivered or self.provided is None or not self.provided[0].announces:
+            self.provided = None
 
     def claim(self, claimant: object) -> bool:
         """Take the outcome for delivery; `False` when the same claimant has taken it already.

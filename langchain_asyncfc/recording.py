@@ -118,6 +118,10 @@ class Recording:
         """Note what `ToolNode` made of it, before wrappers see it."""
         self._message = result.content if isinstance(result, ToolMessage) else None
 
+    def let_go(self) -> None:
+        """Drop what was noted of the call's result, once its outcome is made."""
+        self._raw, self._message, self.tool = _MISSING, None, None
+
     def value(self, tool: BaseTool | None, result: Any, call_id: str | None) -> Any:
         """The value that references to this call get.
 

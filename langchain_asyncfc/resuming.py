@@ -178,6 +178,7 @@ class Resuming(Delivering):
                 calls.append((call, outcome))
             for future in self._scheduler.restore(calls, self._lane, self._thread.value_of):
                 future.placed = True
+                future.placeholder = self._thread.pending[future.call.ordinal].id
                 future.in_step = future.call.ordinal in asking
                 tool_call = future.call.tool_call
                 self._scheduler.provide(

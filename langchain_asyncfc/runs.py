@@ -336,16 +336,28 @@ class DetachedRuns:
             if not self._kept[key]:
                 del self._kept[key]
 
-    def take(self, thread: ThreadKey, *, is_async: bool) -> Scheduler | None:
-        """The futures that the thread's last run left, if they can go on here."""
+    def take(
+        self, thread: ThreadKey, placeholders: Sequence[str | None], *, is_async: bool
+    ) -> Scheduler | None:
+        """The futures that a run of the thread left, if they can go on here.
+
+        What other branches of the thread left, and other graphs that have a thread of this id,
+        stays here.
+
+        Args:
+            thread: The thread.
+            placeholders: The ids of the placeholders in its messages.
+            is_async: Whether the run is on an event loop.
+        """
         if thread[0] is None:
             return None
         with self._lock:
-            kept = self._kept.pop((thread, is_async), [])
-        if not kept or not kept[-1].at_home():
-            return None
-        kept[-1].inherited = True
-        return kept[-1]
+            kept = self._kept.get((thread, is_async), [])
+            for scheduler in reversed(kept):
+                if scheduler.at_home() and scheduler.belongs_to(placeholders):
+                    kept.remove(scheduler)
+                    return scheduler
+        return None
 
     def _all(self, *, is_async: bool) -> list[Scheduler]:
         with self._lock:

@@ -58,7 +58,6 @@ class Scheduler:
     Attributes:
         latest: By key of the state the ordinal of the youngest call that updated it.
         batch: What steps remember of the message that was issued last.
-        inherited: Whether it comes from an earlier run of the thread.
         interrupting: Whether the run is about to stop, so that no later step of it delivers.
         interrupted: Whether it stops with an interrupt now; see `stop`.
     """
@@ -78,7 +77,6 @@ class Scheduler:
         self._placeholders = False
         self.latest: dict[str, int] = {}
         self.batch: Any = None
-        self.inherited = False
         self.interrupting = False
         self.interrupted = False
         self._failure_callbacks: list[Callable[[], None]] = []
@@ -130,6 +128,19 @@ class Scheduler:
         return self._failure
 
     # -- events ---------------------------------------------------------------------------------
+
+    def belongs_to(self, placeholders: Iterable[str | None]) -> bool:
+        """Whether what is left here are the futures that a thread's messages tell of, and no more.
+
+        If not, it belongs to another branch of the thread, or to another graph.
+
+        Args:
+            placeholders: The ids of the thread's placeholders.
+        """
+        known = set(placeholders)
+        with self._lock:
+            left = [*self._live.values(), *self._undelivered.values()]
+            return bool(left) and all(future.placeholder in known for future in left)
 
     def first_ordinal(self, message: object, calls: Sequence[ToolCall], highest: int) -> int:
         """The ordinal of a message's first call, the same each time the message comes in.
@@ -204,16 +215,17 @@ class Scheduler:
                 its place among the others.
         """
         with self._lock:
-            if future.provided is None:
+            if not future.is_provided:
                 if call is not None and not future.done:
                     future.call = call
-                future.provided = (invocation, context)
+                future.provided, future.is_provided = (invocation, context), True
                 if future.call.ordinal in self._withdrawn:  # somebody came after all
                     self._withdrawn.discard(future.call.ordinal)
                     self._undelivered[future.call.ordinal] = future
                 future.announce("issued")
                 if future.done:
                     future.announce(future.state)
+                    future.let_go()
                 if future.ready and self._tracker.state(future.call.ordinal) is _WAITING:
                     self._enqueue(future)
 
@@ -297,6 +309,7 @@ class Scheduler:
         with self._lock:
             if self._undelivered.pop(future.call.ordinal, None) is not None:
                 future.announce(DELIVERED)
+                future.let_go(delivered=True)
             self._tracker.seen(future.call.ordinal)
 
     def is_first_placeholder(self) -> bool:
@@ -440,7 +453,7 @@ class Scheduler:
         Somebody else answered them: a middleware, or the run that this one resumes.
         """
         with self._lock:
-            for future in [f for f in self._live.values() if f.provided is None]:
+            for future in [f for f in self._live.values() if not f.is_provided]:
                 if not future.done:
                     self._cancel(future)
                 self._undelivered.pop(future.call.ordinal, None)
@@ -465,7 +478,7 @@ class Scheduler:
             future.ready = True
             if future.leader is not None:
                 self._share(future)
-            elif future.provided is not None:
+            elif future.is_provided:
                 self._enqueue(future)
 
     def _share(self, future: ToolFuture) -> None:
@@ -533,7 +546,9 @@ class Scheduler:
                 call.facts.timeout, functools.partial(self._time_out, future)
             )
         executor = future.lane.executor or self._executor
-        future.stop = executor.submit(job, functools.partial(self._report, future))
+        stop = executor.submit(job, functools.partial(self._report, future))
+        if not future.done:
+            future.stop = stop
 
     def _run(self, future: ToolFuture, invocation: Invocation, call: ToolCall) -> Outcome:
         future.recording.begin()
@@ -594,6 +609,7 @@ class Scheduler:
         del self._live[future.call.ordinal]
         self._undelivered[future.call.ordinal] = future
         future.announce(outcome.state)
+        future.let_go()
         if isinstance(outcome.error, GraphBubbleUp) and not future.placed:
             self.interrupting = True  # the call's own step raises it, and nobody else
         elif outcome.error is not None and self._failure is None:
