@@ -190,9 +190,13 @@ class Answering(Asking):
         for tool_call, invocation in arrivals:
             future = futures[place[id(tool_call)]] if id(tool_call) in place else None
             if future is not None:
-                self._scheduler.provide(
-                    future, invocation, copy_context(), calls[place[id(tool_call)]]
+                call = calls[place[id(tool_call)]]
+                # Where several calls may ask, each does so in a task of its own.
+                future.in_step = (
+                    len(arrivals) > 1 and self._in_run and call.facts.effects.foreground
                 )
+                number = call.ordinal - first if len(arrivals) > 1 else 0
+                self._scheduler.provide(future, invocation.numbered(number), copy_context(), call)
             found.append(future)
         issued = self._batch_of(message, made, futures, place)
         self._scheduler.batch = issued if len(issued.futures) == len(message) else None

@@ -14,16 +14,14 @@ is run again, in a task of this step; several ask at once, and can be answered i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from langgraph.config import get_config
 from langgraph.errors import GraphInterrupt
 
-from langchain_asyncfc.durable import asked, once_for_all
+from langchain_asyncfc.durable import once_for_all
 from langchain_asyncfc.futures import FutureState, Outcome
-from langchain_asyncfc.keeping import Kept, kept_outcome, outcome_of
-from langchain_asyncfc.recording import Recording
+from langchain_asyncfc.keeping import outcome_of
 from langchain_asyncfc.resuming import Resuming
+from langchain_asyncfc.running_again import RunAgain, run_again
 from langchain_asyncfc.scheduler import ToolFuture
 from langchain_asyncfc.waiting import Flow, Wait
 
@@ -65,7 +63,17 @@ class Asking(Resuming):
             raise GraphInterrupt(())  # it was not started, and comes in again
 
     def _asking(self, own: Sequence[ToolFuture], *, leads: bool) -> list[ToolFuture]:
-        return [f for f in self._scheduler.asking() if f in own or (leads and f.placed)]
+        """The calls that this step lets ask.
+
+        A step that stops the run takes those of earlier steps along: for one of them, several
+        tasks of a step may come into question.
+        """
+        asking = self._scheduler.asking()
+        if leads or any(future in own for future in asking):
+            for future in asking:
+                if future.placed and future.asked_by is None:
+                    future.asked_by = self
+        return [future for future in asking if future in own or future.asked_by is self]
 
     def _run_in_step(self, asks: Sequence[ToolFuture]) -> Flow[None]:
         """Run calls that ask in the foreground of this step, beside each other.
@@ -73,62 +81,25 @@ class Asking(Resuming):
         Raises:
             GraphInterrupt: With everything that they ask.
         """
-        if not asks:
-            return
-        live: dict[ToolFuture, Outcome] = {}
-        results: list[Any] = yield asked(
-            [_Run(self._scheduler.arguments(f), f, live).run for f in asks],
-            [_Run(self._scheduler.arguments(f), f, live).arun for f in asks],
-        )
-        interrupts = [error for error in results if isinstance(error, GraphInterrupt)]
+        calls = []
+        for future in asks:
+            assert future.provided is not None  # noqa: S101 - it was started before
+            own = future.provided[0]
+            tool_call = self._scheduler.arguments(future)
+            calls.append(RunAgain(future.id, tool_call, own, self._asked_in(future)))
+        results = yield from run_again(calls)
+        interrupts = [i for r in results if isinstance(r, GraphInterrupt) for i in r.args[0]]
         if interrupts:
             self._scheduler.stop()
-            raise GraphInterrupt(tuple(i for error in interrupts for i in error.args[0]))
-        for future, result in zip(asks, results, strict=True):
+            raise GraphInterrupt(tuple(interrupts))
+        for future, call, result in zip(asks, calls, results, strict=True):
             if isinstance(result, BaseException):
                 outcome = Outcome(FutureState.FAILED, error=result, note=repr(result))
             else:
-                known = live.get(future) or outcome_of(result, future.call.id)
-                outcome = known or Outcome(FutureState.LOST, note="its outcome cannot be read")
+                found = call.outcome or outcome_of(result, future.call.id)
+                outcome = found or Outcome(FutureState.LOST, note="its outcome cannot be read")
             self._scheduler.settle(future, outcome)
 
 
 def _joined(asks: Sequence[ToolFuture]) -> GraphInterrupt:
     return GraphInterrupt(tuple(i for f in asks if f.asks and f.asks.args for i in f.asks.args[0]))
-
-
-class _Run:
-    """One call, run in a task of the step.
-
-    Args:
-        tool_call: The call with values for references.
-        future: Its future.
-        live: Takes the outcome as it is; what the task returns is what is kept of it.
-    """
-
-    def __init__(self, tool_call: Any, future: ToolFuture, live: dict[ToolFuture, Outcome]) -> None:
-        self._tool_call = tool_call
-        self._future = future
-        self._live = live
-
-    def run(self) -> Kept:
-        """Run it in this thread."""
-        invocation, recording = self._begin()
-        return self._end(invocation.run(self._tool_call, recording))
-
-    async def arun(self) -> Kept:
-        """Run it on this event loop."""
-        invocation, recording = self._begin()
-        return self._end(await invocation.arun(self._tool_call, recording))
-
-    def _begin(self) -> tuple[Any, Recording]:
-        future = self._future
-        assert future.provided is not None  # noqa: S101 - it was started before
-        recording = future.recording = future.recording.again(get_config())
-        return future.provided[0], recording
-
-    def _end(self, outcome: Outcome) -> Kept:
-        if outcome.error is not None:
-            raise outcome.error
-        self._live[self._future] = outcome
-        return kept_outcome(self._future.call.id, outcome)

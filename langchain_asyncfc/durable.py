@@ -12,22 +12,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
-from langchain_core.runnables import RunnableConfig
 from langgraph.func import task
 
 from langchain_asyncfc.waiting import Work
 
-__all__ = ["asked", "is_resumed", "once_for_all"]
-
-_RESUMING: Final = "__pregel_resuming"
-"""Where LangGraph notes in a config that a run goes on from a checkpoint. It has no public name."""
-
-
-def is_resumed(config: RunnableConfig) -> bool:
-    """Whether a step belongs to a run that goes on from a checkpoint."""
-    return bool((config.get("configurable") or {}).get(_RESUMING))
+__all__ = ["asked", "once_for_all"]
 
 
 def _look(look: Callable[[], Any]) -> Any:

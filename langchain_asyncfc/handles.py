@@ -43,12 +43,14 @@ class ToolFuture:
     Attributes:
         asks: The interrupt by which its tool asked for something, while nobody has answered. The
             call is not ended by that: a step has to run it, in the foreground.
+        asked_by: The step that lets it ask, if that is not the one that issued it.
         placeholder: The message id of its placeholder; `None` before that is written.
         in_step: Whether a step runs it in the foreground as soon as it may start.
     """
 
     __slots__ = (
         "access",
+        "asked_by",
         "asks",
         "batch",
         "call",
@@ -87,6 +89,7 @@ class ToolFuture:
         self.placed = False
         self.placeholder: str | None = None
         self.asks: GraphInterrupt | None = None
+        self.asked_by: object = None
         self.in_step = False
         self.leader: ToolFuture | None = None
         self.misfit: ReferenceProblem | None = None

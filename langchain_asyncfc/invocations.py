@@ -15,11 +15,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from langchain_core.messages import ToolCall, ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import TOOL_CALL_ERROR_TEMPLATE, ToolCallRequest
 
+from langchain_asyncfc.configs import namespace, numbered
 from langchain_asyncfc.executors import worker_pool
 from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.recording import Recording, RecordingTool, answer_in
@@ -40,6 +42,7 @@ class Invocation:
         wrapper: The user's wrapper around it, of the same kind.
         handle_tool_errors: The node's option; it also covers errors of the wrapper.
         announces: Whether `stream_mode="custom"` is told what happens to the call.
+        config: The config to run the tool with; `None` for that of the step.
     """
 
     request: ToolCallRequest
@@ -47,6 +50,21 @@ class Invocation:
     wrapper: Callable[[ToolCallRequest, Callable[[ToolCallRequest], Any]], Any] | None
     handle_tool_errors: Any
     announces: bool = False
+    config: RunnableConfig | None = None
+
+    @property
+    def namespace(self) -> str:
+        """Where graphs that the tool runs keep their checkpoints."""
+        return namespace(self.config or self.request.runtime.config)
+
+    def within(self, config: RunnableConfig) -> Invocation:
+        """The same with another config for the tool, also where the tool asks for its runtime."""
+        runtime = replace(self.request.runtime, config=config)
+        return replace(self, request=replace(self.request, runtime=runtime), config=config)
+
+    def numbered(self, number: int) -> Invocation:
+        """The same as one of several calls of a step."""
+        return self.within(numbered(self.request.runtime.config, number)) if number else self
 
     def of(self, tool_call: ToolCall, tool: BaseTool | None) -> Invocation:
         """What runs another call in this one's place: in the same step, by the same rules."""
@@ -80,6 +98,7 @@ class Invocation:
 
     async def arun(self, tool_call: ToolCall, recording: Recording) -> Outcome:
         """Run the call on this event loop. Cancelling it cancels the tool."""
+        recording.config = self.config
         if not inspect.iscoroutinefunction(self.execute):
             # A sync wrapper with no async twin: `ToolNode` would block the loop with it.
             recording.in_queue = True
@@ -102,6 +121,7 @@ class Invocation:
     def run(self, tool_call: ToolCall, recording: Recording) -> Outcome:
         """Run the call in this thread."""
         recording.begin()
+        recording.config = self.config
         request = self._prepared(tool_call)
 
         def execute(request: ToolCallRequest) -> Any:

@@ -73,11 +73,9 @@ class Recording:
         self._raw: Any = _MISSING
         self._message: Any = None
 
-    def again(self, config: RunnableConfig) -> Recording:
-        """What is noted when the call is run once more, with another config."""
-        recording = Recording(self._now, self.future)
-        recording.config = config
-        return recording
+    def again(self) -> Recording:
+        """What is noted when the call is run once more."""
+        return Recording(self._now, self.future)
 
     def begin(self) -> None:
         """Note that the call begins now; a later mark is the better one."""

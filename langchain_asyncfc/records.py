@@ -103,12 +103,12 @@ def pending_record(future: str, *, detach: bool) -> dict[str, Any]:
 def outcome_record(outcome: Outcome) -> dict[str, Any]:
     """What is kept of a delivered outcome: its state, and its value where JSON keeps it exactly."""
     kept: dict[str, Any] = {"state": str(outcome.state)}
-    if outcome.state is FutureState.RESOLVED and _is_json(outcome.value):
+    if outcome.state is FutureState.RESOLVED and is_json(outcome.value):
         kept["value"] = outcome.value
     return kept
 
 
-def _is_json(value: Any) -> bool:
+def is_json(value: Any) -> bool:
     """Whether a value is made of JSON's own types only, so that it survives a checkpoint."""
     stack = [value]
     while stack:

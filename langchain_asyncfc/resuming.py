@@ -16,18 +16,22 @@ All that follows, for what refers to them and for what is ordered after them, is
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextvars import copy_context
-from typing import Any
+from typing import Any, Final, cast
 
-from langchain_core.messages import AIMessage, ToolCall
+from langchain_core.messages import ToolCall
+from langgraph.errors import GraphInterrupt
 
 from langchain_asyncfc.calls import Call, is_control
+from langchain_asyncfc.configs import graph_that_asked
 from langchain_asyncfc.delivering import Delivering
 from langchain_asyncfc.durable import once_for_all
 from langchain_asyncfc.futures import FutureState, Outcome, future_id, ordinal_of
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.keeping import kept_outcome, outcome_of
+from langchain_asyncfc.records import Origin, is_json
+from langchain_asyncfc.running_again import RunAgain, run_again
 from langchain_asyncfc.scheduler import ToolFuture
 from langchain_asyncfc.waiting import Flow
 
@@ -35,7 +39,7 @@ __all__ = ["Resuming"]
 
 _logger = logging.getLogger(__name__)
 
-_RECORD = "asyncfc"
+_RECORD: Final = "asyncfc"
 
 
 class Resuming(Delivering):
@@ -49,55 +53,22 @@ class Resuming(Delivering):
         """
         if not self._in_run:
             return
+        kept: dict[str, Any] = {}
+        unstarted: Collection[str] = ()
         if self._begins:
-            yield from self._go_on(template)
-        self._revive(self._unknown(), template, unstarted=())
+            unstarted = yield from self._go_on(template, kept)
+            self._restore_batch(kept)
+        unknown = [o for o in self._thread.pending if self._scheduler.get(o) is None]
+        if unknown:
+            self._revive(sorted(unknown), template, kept, unstarted)
 
-    def _go_on(self, template: Invocation) -> Flow[None]:
-        """Go on where this very step was stopped by interrupts, as often as it was.
-
-        Each time it kept what the run had come to, and then let tools ask. Both are done again in
-        the same order, which gives what was kept, and the answers.
-        """
-        while True:
-            ran_now: list[bool] = []
-
-            def nothing(ran_now: list[bool] = ran_now) -> None:
-                ran_now.append(True)
-
-            kept = yield once_for_all(nothing)
-            if ran_now:
-                return  # this far it was never stopped
-            record = kept.get(_RECORD) if isinstance(kept, Mapping) else None
-            if isinstance(record, Mapping):
-                yield from self._restore(record, template)
-
-    def _restore(self, record: Mapping[str, Any], template: Invocation) -> Flow[None]:
-        """Take over what a stopped step kept."""
-        outcomes = record["outcomes"]
-        self._revive_batch(outcomes)
-        asking = [ordinal for f in record["asks"] if (ordinal := ordinal_of(f)) is not None]
-        unstarted = [ordinal for f in record["unstarted"] if (ordinal := ordinal_of(f)) is not None]
-        self._revive(
-            self._unknown(), template, outcomes=outcomes, unstarted=unstarted, asking=asking
-        )
-        asks = [f for ordinal in asking if (f := self._scheduler.get(ordinal)) is not None]
-        yield from self._run_in_step([future for future in asks if future.asks is not None])
-
-    def _run_in_step(self, asks: Sequence[ToolFuture]) -> Flow[None]:
-        """Run calls in the foreground of this step; see `Asking`."""
-        raise NotImplementedError
-
-    def _unknown(self) -> list[int]:
-        """Pending futures that this run does not know of, in issue order."""
-        known = self._scheduler.get
-        return sorted(o for o in self._thread.pending if known(o) is None)
+    # -- where this step was stopped ------------------------------------------------------------
 
     def _to_keep(self, asks: Iterable[ToolFuture]) -> dict[str, Any]:
         """What a step keeps that is about to be stopped, since it is run again from its beginning.
 
         Args:
-            asks: The futures that it lets ask, but for those that came in with it.
+            asks: The futures that it lets ask in tasks.
         """
         pending = self._thread.pending
         undelivered = self._scheduler.undelivered()
@@ -114,76 +85,140 @@ class Resuming(Delivering):
                 for f in self._scheduler.live()
                 if f.state is FutureState.WAITING and f.call.ordinal in pending
             ],
-            "asks": [f.id for f in asks],
+            "asks": {f.id: self._as_asked(f) for f in asks},
         }
         return {_RECORD: record} if any(record.values()) else {}
 
-    def _revive_batch(self, outcomes: Mapping[str, Any]) -> None:
-        """Take over what was kept of the calls of the last message, which nothing answers yet."""
+    def _as_asked(self, future: ToolFuture) -> Mapping[str, Any]:
+        """What is needed to run a call that asks once more."""
+        args = self._scheduler.arguments(future)["args"]
+        return {"args": args if is_json(args) else None, "namespace": self._asked_in(future)}
+
+    def _asked_in(self, future: ToolFuture) -> str | None:
+        """Where a graph goes on that the call runs; see `RunAgain`."""
+        if future.asks is None or future.provided is None:
+            return None
+        return graph_that_asked(future.asks, future.provided[0].namespace)
+
+    def _go_on(self, template: Invocation, kept: dict[str, Any]) -> Flow[Collection[str]]:
+        """Go on where this very step was stopped by interrupts, as often as it was.
+
+        Each time it kept what the run had come to, and then let calls ask. Both are done again in
+        the same order, which gives what was kept, and what the calls came to.
+
+        Args:
+            template: Runs a call in this step.
+            kept: Takes the outcomes, by future.
+
+        Returns:
+            The futures that were not started.
+
+        Raises:
+            GraphInterrupt: While not all is answered.
+        """
+        unstarted: Collection[str] = ()
+        while True:
+            looked: list[bool] = []
+
+            def nothing(looked: list[bool] = looked) -> None:
+                looked.append(True)
+
+            found = yield once_for_all(nothing)
+            if looked:
+                return unstarted  # this far it was never stopped
+            record = found.get(_RECORD) if isinstance(found, Mapping) else None
+            if not isinstance(record, Mapping):
+                continue
+            kept.update(record["outcomes"])
+            unstarted = record["unstarted"]
+            asked = [self._asked_again(f, how, template) for f, how in record["asks"].items()]
+            results = yield from run_again([run for run in asked if run is not None])
+            interrupts = [i for r in results if isinstance(r, GraphInterrupt) for i in r.args[0]]
+            if interrupts:
+                self._scheduler.stop()
+                raise GraphInterrupt(tuple(interrupts))
+            for run, result in zip([run for run in asked if run is not None], results, strict=True):
+                kept[run.future] = result
+
+    def _asked_again(
+        self, future: str, how: Mapping[str, Any], template: Invocation
+    ) -> RunAgain | None:
+        """A call that asked, to be run once more."""
+        ordinal = ordinal_of(future)
+        origin = self._origin(ordinal) if ordinal is not None else None
+        if origin is None:
+            return None
+        tool_call = cast("ToolCall", {**origin.tool_call, "args": how["args"]})
+        tool = self._policy.toolbox.on(tool_call["name"]).tool
+        return RunAgain(future, tool_call, template.of(tool_call, tool), how["namespace"])
+
+    def _origin(self, ordinal: int) -> Origin | None:
+        """Where a call was made that is pending, or that the last message made."""
+        if ordinal in self._thread.pending:
+            return self._thread.origin(ordinal)
+        batch = self._thread.batch
+        first = self._first_of_batch()
+        made = [c for c in batch.tool_calls if not is_control(c)] if batch is not None else []
+        if batch is None or not 0 <= ordinal - first < len(made):
+            return None
+        return Origin(batch, made[ordinal - first], first)
+
+    def _first_of_batch(self) -> int:
         batch = self._thread.batch
         if batch is None:
-            return
-        first = self._scheduler.first_ordinal(
+            return 1
+        return self._scheduler.first_ordinal(
             batch.id or object(), batch.tool_calls, self._thread.highest
         )
-        made = [call for call in batch.tool_calls if not is_control(call)]
+
+    def _restore_batch(self, kept: Mapping[str, Any]) -> None:
+        """Take over what was kept of the calls of the last message, which nothing answers yet."""
+        first = self._first_of_batch()
+        batch = self._thread.batch
         ended: list[tuple[Call, Outcome | None]] = []
-        seen: list[int] = []
-        for n, call in enumerate(made):
-            kept = outcomes.get(future_id(first + n))
-            outcome = outcome_of(kept, call["id"])
-            if outcome is None or self._scheduler.get(first + n) is not None:
-                continue
-            ended.append((self._read(first + n, call, first), outcome))
-            if outcomes[future_id(first + n)].get("delivered"):
-                seen.append(first + n)
+        made = [c for c in batch.tool_calls if not is_control(c)] if batch is not None else []
+        for ordinal, call in enumerate(made, first):
+            outcome = outcome_of(kept.get(future_id(ordinal)), call["id"])
+            if outcome is not None and self._scheduler.get(ordinal) is None:
+                ended.append((self._read(ordinal, call, first), outcome))
         for future in self._scheduler.restore(ended, self._lane, self._thread.value_of):
-            if future.call.ordinal in seen:
+            if kept[future.id].get("delivered"):
                 self._scheduler.mark_delivered(future)
+
+    # -- what is pending ------------------------------------------------------------------------
 
     def _revive(
         self,
         ordinals: Sequence[int],
         template: Invocation,
-        *,
-        outcomes: Mapping[str, Any] = {},
-        unstarted: Sequence[int],
-        asking: Sequence[int] = (),
+        kept: Mapping[str, Any],
+        unstarted: Collection[str],
     ) -> None:
         """Make futures for pending calls.
 
         Args:
-            ordinals: Their numbers.
+            ordinals: Their numbers, in issue order.
             template: Runs a call in this step.
-            outcomes: What was kept, by future.
+            kept: What was kept of some, by future.
             unstarted: Those that are known not to have been started.
-            asking: Those that were to ask in this step.
         """
-        groups: dict[str, list[tuple[int, ToolCall, AIMessage, int]]] = {}
+        messages: dict[int, list[tuple[Call, Outcome | None]]] = {}
         for ordinal in ordinals:
             origin = self._thread.origin(ordinal)
             if origin is None:
                 continue
-            key = str(origin.first)
-            groups.setdefault(key, []).append(
-                (ordinal, origin.tool_call, origin.message, origin.first)
-            )
-        for group in groups.values():
-            calls: list[tuple[Call, Outcome | None]] = []
-            for ordinal, tool_call, message, first in group:
-                call = self._read(ordinal, tool_call, first, message=message)
-                outcome = outcome_of(outcomes.get(call.future), call.id)
-                if outcome is None and ordinal not in unstarted and ordinal not in asking:
-                    outcome = _again_or_lost(call)
-                calls.append((call, outcome))
+            call = self._read(ordinal, origin.tool_call, origin.first, message=origin.message)
+            outcome = outcome_of(kept.get(call.future), call.id)
+            if outcome is None and call.future not in unstarted:
+                outcome = _again_or_lost(call)
+            messages.setdefault(id(origin.message), []).append((call, outcome))
+        for calls in messages.values():
             for future in self._scheduler.restore(calls, self._lane, self._thread.value_of):
+                call = future.call
                 future.placed = True
-                future.placeholder = self._thread.pending[future.call.ordinal].id
-                future.in_step = future.call.ordinal in asking
-                tool_call = future.call.tool_call
-                self._scheduler.provide(
-                    future, template.of(tool_call, future.call.facts.tool), copy_context()
-                )
+                future.placeholder = self._thread.pending[call.ordinal].id
+                own = template.of(call.tool_call, call.facts.tool).numbered(call.ordinal)
+                self._scheduler.provide(future, own, copy_context())
 
 
 def _again_or_lost(call: Call) -> Outcome | None:

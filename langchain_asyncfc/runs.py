@@ -26,7 +26,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tracers.context import register_configure_hook
 
-from langchain_asyncfc.durable import is_resumed
+from langchain_asyncfc.configs import is_resumed
 from langchain_asyncfc.executors import (
     LoopHome,
     TaskExecutor,

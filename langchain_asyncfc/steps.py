@@ -69,7 +69,7 @@ class Step(Answering):
         final = self._thread.batch
         if final is None or not self._in_run:
             return []
-        if template is not None and (self._begins or self._unknown()):
+        if template is not None and (self._begins or self._is_unknown()):
             yield from self._take_up((yield template))
         ordinals = self._left_at_end()
         if not ordinals:
@@ -79,7 +79,7 @@ class Step(Answering):
         while template is not None and self._scheduler.asking():
             yield from self._let_ask([], leads=True)
             yield from self._finish(ordinals)
-        if template is None and (self._scheduler.asking() or self._unknown()):
+        if template is None and (self._scheduler.asking() or self._is_unknown()):
             return self._to_tools(final)
         if not unseen or self._may_end(unseen):
             return self._deliver([], in_place=True)
@@ -97,6 +97,10 @@ class Step(Answering):
                 # It is detached, and goes on.
                 answers.append(seen_again(self._thread, self._thread.pending[ordinal]))
         return [asking, *answers]
+
+    def _is_unknown(self) -> bool:
+        """Whether something is pending that this run knows nothing of."""
+        return any(self._scheduler.get(ordinal) is None for ordinal in self._thread.pending)
 
     def _to_tools(self, final: AIMessage) -> list[Answer]:
         """Let the premature answer call the tools, where something has to be run."""
