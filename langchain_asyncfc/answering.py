@@ -113,7 +113,8 @@ class Answering(Asking):
                 call = None
                 if tool_call is not as_made and tool_call != as_made:
                     call = self._changed(future.call.ordinal, tool_call, as_made, batch.ordinals)
-                self._scheduler.provide(future, invocation, copy_context(), call)
+                own = self._noted(invocation, future.call, self._thread.batch)
+                self._scheduler.provide(future, own, copy_context(), call)
             found.append(future)
         return found
 
@@ -196,7 +197,8 @@ class Answering(Asking):
                     len(arrivals) > 1 and self._in_run and call.facts.effects.foreground
                 )
                 number = call.ordinal - first if len(arrivals) > 1 else 0
-                self._scheduler.provide(future, invocation.numbered(number), copy_context(), call)
+                run_by = self._noted(invocation.numbered(number), call, batch)
+                self._scheduler.provide(future, run_by, copy_context(), call)
             found.append(future)
         issued = self._batch_of(message, made, futures, place)
         self._scheduler.batch = issued if len(issued.futures) == len(message) else None

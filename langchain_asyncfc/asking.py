@@ -51,6 +51,8 @@ class Asking(Resuming):
             keep = self._to_keep([] if alone else asks)
             if not self._in_run:
                 raise _joined(asks)
+            for future in asks:
+                self._policy.slow.discard(future.call.name)  # not the tool was slow
             if keep:
                 yield once_for_all(lambda keep=keep: keep)  # type: ignore[misc]
             if alone:

@@ -45,7 +45,8 @@ class Delivering:
         thread: The thread as the step finds it.
         in_run: Whether later steps can deliver. If not, everything is waited for.
         waits: Whether everything is waited for all the same.
-        nested: Whether the graph is part of a larger one.
+        place: What tells the thread's graph from others: the thread's id, and where the graph
+            stands in a larger one.
         whole: Whether all open calls of the last message are to come, in this step or beside it.
         begins: Whether the run begins with this step, as one that goes on after an interrupt or a
             crash.
@@ -61,7 +62,7 @@ class Delivering:
         in_run: bool,
         waits: bool = False,
         whole: bool = True,
-        nested: bool = False,
+        place: tuple[str | None, str] = (None, ""),
         begins: bool = False,
     ) -> None:
         self._policy = policy
@@ -71,7 +72,8 @@ class Delivering:
         self._in_run = in_run
         self._waits = waits or not in_run
         self._whole = whole
-        self._nested = nested
+        self._place = place
+        self._nested = bool(place[1])
         self._begins = begins
         self._issued = range(0)
         self._edited: set[int] = set()

@@ -16,7 +16,7 @@ from typing import Any
 
 from langgraph.func import task
 
-from langchain_asyncfc.waiting import Work
+from langchain_asyncfc.work import Work
 
 __all__ = ["asked", "once_for_all"]
 

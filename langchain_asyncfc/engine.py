@@ -54,6 +54,7 @@ class Engine:
         executor: Where calls run; by default asyncio tasks, or threads in sync runs.
         stream_events: Whether `stream_mode="custom"` is told what happens to futures.
         async_calls: How a model is shown calls that it made as asynchronous ones.
+        journal: Whether outcomes are noted in the graph's store, if it has one.
         messages_key: Where the messages are in the state.
         reviews: Whether every run comes back to this engine at the end of a turn. If not, the run
             has to be marked as one that does (see `runs.mark_reviewed`), or its steps wait for
@@ -79,6 +80,7 @@ class Engine:
         executor: Executor | None,
         stream_events: bool,
         async_calls: Literal["auto", "native", "placeholder"],
+        journal: bool = True,
         messages_key: str = "messages",
         reviews: bool = False,
     ) -> None:
@@ -94,6 +96,7 @@ class Engine:
             on_final,
             may_end=reviews,
             native=native,
+            journal=journal,
             reduced_keys=frozenset({messages_key}),
         )
         self.stream_events = stream_events
@@ -192,7 +195,7 @@ class Engine:
             in_run=run is not None,
             waits=self.waits or switch is False or not self._comes_back(run, thread, begins=begins),
             whole=run is None or run.reviewed,
-            nested=bool(thread_key(config)[1]),
+            place=thread_key(config),
             begins=begins,
         )
 

@@ -24,6 +24,7 @@ from langgraph.prebuilt.tool_node import TOOL_CALL_ERROR_TEMPLATE, ToolCallReque
 from langchain_asyncfc.configs import namespace, numbered
 from langchain_asyncfc.executors import worker_pool
 from langchain_asyncfc.futures import FutureState, Outcome
+from langchain_asyncfc.journal import Entry
 from langchain_asyncfc.recording import Recording, RecordingTool, answer_in
 
 __all__ = ["Invocation"]
@@ -43,6 +44,7 @@ class Invocation:
         handle_tool_errors: The node's option; it also covers errors of the wrapper.
         announces: Whether `stream_mode="custom"` is told what happens to the call.
         config: The config to run the tool with; `None` for that of the step.
+        entry: Where the journal notes it.
     """
 
     request: ToolCallRequest
@@ -51,6 +53,7 @@ class Invocation:
     handle_tool_errors: Any
     announces: bool = False
     config: RunnableConfig | None = None
+    entry: Entry | None = None
 
     @property
     def namespace(self) -> str:
@@ -70,7 +73,7 @@ class Invocation:
         """What runs another call in this one's place: in the same step, by the same rules."""
         runtime = replace(self.request.runtime, tool_call_id=tool_call["id"])
         request = replace(self.request, tool_call=tool_call, tool=tool, runtime=runtime)
-        return replace(self, request=request)
+        return replace(self, request=request, entry=None)
 
     def announce(
         self, future: str, event: str, outcome: Outcome | None, *, here: bool = False
@@ -98,12 +101,29 @@ class Invocation:
 
     async def arun(self, tool_call: ToolCall, recording: Recording) -> Outcome:
         """Run the call on this event loop. Cancelling it cancels the tool."""
+        if self.entry is None:
+            return await self._arun(tool_call, recording)
+        await self.entry.abegin()
+        outcome = await self._arun(tool_call, recording)
+        await self.entry.aend(outcome)
+        return outcome
+
+    def run(self, tool_call: ToolCall, recording: Recording) -> Outcome:
+        """Run the call in this thread."""
+        if self.entry is None:
+            return self._run(tool_call, recording)
+        self.entry.begin()
+        outcome = self._run(tool_call, recording)
+        self.entry.end(outcome)
+        return outcome
+
+    async def _arun(self, tool_call: ToolCall, recording: Recording) -> Outcome:
         recording.config = self.config
         if not inspect.iscoroutinefunction(self.execute):
             # A sync wrapper with no async twin: `ToolNode` would block the loop with it.
             recording.in_queue = True
             return await asyncio.get_running_loop().run_in_executor(
-                worker_pool(), self.run, tool_call, recording
+                worker_pool(), self._run, tool_call, recording
             )
         request = self._prepared(tool_call)
 
@@ -118,8 +138,7 @@ class Invocation:
         except Exception as error:  # noqa: BLE001 - sorted below
             return self._failure(error, recording)
 
-    def run(self, tool_call: ToolCall, recording: Recording) -> Outcome:
-        """Run the call in this thread."""
+    def _run(self, tool_call: ToolCall, recording: Recording) -> Outcome:
         recording.begin()
         recording.config = self.config
         request = self._prepared(tool_call)

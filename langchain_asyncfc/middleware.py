@@ -113,6 +113,7 @@ class AsyncFCMiddleware(_AgentMiddleware):
         executor: Executor | None = None,
         stream_events: bool = False,
         async_calls: Literal["auto", "native", "placeholder"] = "auto",
+        journal: bool = True,
         instructions: str | None = None,
     ) -> None:
         """Build the middleware.
@@ -139,6 +140,8 @@ class AsyncFCMiddleware(_AgentMiddleware):
                 placeholder. `"native"`: not at all, and the result comes late, for models that
                 take asynchronous tools (OpenAI's Responses API); placeholders for others.
                 `"auto"`: native for tools that are marked so, by `@tool(extras={"async": True})`.
+            journal: Whether calls are noted in the graph's store, if it has one, so that what has
+                finished survives a crash, and nothing is started twice (see `journal`).
             instructions: What the model is told about futures, at the end of its system message.
                 By default `asyncfc_instructions()`; `""` for nothing.
 
@@ -160,6 +163,7 @@ class AsyncFCMiddleware(_AgentMiddleware):
             executor=executor,
             stream_events=stream_events,
             async_calls=async_calls,
+            journal=journal,
             reviews=True,
         )
         self._async_calls = async_calls

@@ -29,6 +29,7 @@ class Policy:
             when they come (see `native`).
         reduced_keys: Keys of the state that are known to have a reducer.
         all_keys_known: Whether the other keys are known to have none.
+        journal: Whether outcomes are noted in the graph's store, if it has one.
         slow: Names of tools whose last call took longer than `grace`; kept by the steps.
     """
 
@@ -41,4 +42,5 @@ class Policy:
     native: bool = False
     reduced_keys: frozenset[str] = frozenset({"messages"})
     all_keys_known: bool = False
+    journal: bool = True
     slow: set[str] = field(default_factory=set)

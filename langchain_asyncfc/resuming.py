@@ -5,7 +5,7 @@ a later run that can run tools makes a future for each of them again (rule 22):
 
 | what is known of the call | its future |
 |---|---|
-| its outcome was kept, by a step that stopped with an interrupt | has that outcome |
+| its outcome was kept, by the journal or a step that stopped with an interrupt | has it |
 | it was not started | waits, as it did |
 | its tool writes nothing, or was declared idempotent | runs again |
 | anything else | is `lost`: the call may or may not have taken effect |
@@ -18,9 +18,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextvars import copy_context
+from dataclasses import replace
 from typing import Any, Final, cast
 
-from langchain_core.messages import ToolCall
+from langchain_core.messages import AIMessage, ToolCall
 from langgraph.errors import GraphInterrupt
 
 from langchain_asyncfc.calls import Call, is_control
@@ -29,6 +30,7 @@ from langchain_asyncfc.delivering import Delivering
 from langchain_asyncfc.durable import once_for_all
 from langchain_asyncfc.futures import FutureState, Outcome, future_id, ordinal_of
 from langchain_asyncfc.invocations import Invocation
+from langchain_asyncfc.journal import Journal, read_entry
 from langchain_asyncfc.keeping import kept_outcome, outcome_of
 from langchain_asyncfc.records import Origin, is_json
 from langchain_asyncfc.running_again import RunAgain, run_again
@@ -45,6 +47,8 @@ _RECORD: Final = "asyncfc"
 class Resuming(Delivering):
     """A step as far as it takes up what earlier runs of the thread left."""
 
+    _journal: Journal | None = None
+
     def _take_up(self, template: Invocation) -> Flow[None]:
         """Make futures for what is pending in the thread and not known in this run.
 
@@ -53,14 +57,68 @@ class Resuming(Delivering):
         """
         if not self._in_run:
             return
+        if self._policy.journal:
+            self._journal = Journal.of(template.request.runtime.store, self._place)
         kept: dict[str, Any] = {}
         unstarted: Collection[str] = ()
+        unknown = [o for o in self._thread.pending if self._scheduler.get(o) is None]
+        if self._journal is not None and (self._begins or unknown):
+            yield from self._read_journal(sorted(unknown), kept)
         if self._begins:
             unstarted = yield from self._go_on(template, kept)
             self._restore_batch(kept)
-        unknown = [o for o in self._thread.pending if self._scheduler.get(o) is None]
+        unknown = [o for o in unknown if self._scheduler.get(o) is None]
         if unknown:
             self._revive(sorted(unknown), template, kept, unstarted)
+
+    # -- the journal ----------------------------------------------------------------------------
+
+    def _noted(self, invocation: Invocation, call: Call, message: AIMessage | None) -> Invocation:
+        """What runs a call, and notes that in the journal if there is one."""
+        if self._journal is None or message is None or call.facts.effects.foreground:
+            return invocation
+        entry = self._journal.entry(message.id, call.id, ahead=not _may_run_again(call))
+        self._scheduler.journaled[call.ordinal] = entry
+        return replace(invocation, entry=entry)
+
+    def _read_journal(self, pending: Sequence[int], kept: dict[str, Any]) -> Flow[None]:
+        """Take outcomes from the journal, and remove from it what is no longer needed.
+
+        Args:
+            pending: Pending futures that this run does not know of.
+            kept: Takes the outcomes, by future.
+        """
+        journal = self._journal
+        assert journal is not None  # noqa: S101 - asked before
+        entries: dict[str, Any] = yield journal.read()
+        if not entries:
+            return
+        first = self._first_of_batch()
+        wanted = [*pending, *(range(first, first + self._made()) if self._begins else ())]
+        used: set[str] = set()
+        for ordinal in wanted:
+            origin = self._origin(ordinal)
+            if origin is None:
+                continue
+            entry = journal.entry(origin.message.id, origin.tool_call["id"], ahead=False)
+            is_there, outcome = read_entry(entries, entry)
+            if not is_there:
+                continue
+            used.add(entry.key)
+            self._scheduler.journaled[ordinal] = entry
+            call = self._read(ordinal, origin.tool_call, origin.first, message=origin.message)
+            if outcome is None and not _may_run_again(call):
+                outcome = kept_outcome(call.id, _lost(call))
+            if outcome is not None:
+                kept[call.future] = outcome
+        # Where another run goes on beside this one, its entries are not this one's to remove.
+        if self._begins and (stale := [key for key in entries if key not in used]):
+            yield journal.forget(stale)
+
+    def _made(self) -> int:
+        """How many calls the last message makes, control calls not counted."""
+        batch = self._thread.batch
+        return 0 if batch is None else sum(not is_control(call) for call in batch.tool_calls)
 
     # -- where this step was stopped ------------------------------------------------------------
 
@@ -218,14 +276,24 @@ class Resuming(Delivering):
                 future.placed = True
                 future.placeholder = self._thread.pending[call.ordinal].id
                 own = template.of(call.tool_call, call.facts.tool).numbered(call.ordinal)
+                origin = self._thread.origin(call.ordinal)
+                if origin is not None and not future.done:
+                    own = self._noted(own, call, origin.message)
                 self._scheduler.provide(future, own, copy_context())
+
+
+def _may_run_again(call: Call) -> bool:
+    """Whether a call that may have been started can be started once more."""
+    effects = call.facts.effects
+    return call.facts.tool is not None and (effects.idempotent or effects.writes_nothing)
 
 
 def _again_or_lost(call: Call) -> Outcome | None:
     """What becomes of a call that may have been started: `None` if it is run again."""
-    effects = call.facts.effects
-    if call.facts.tool is not None and (effects.idempotent or effects.writes_nothing):
-        return None
+    return None if _may_run_again(call) else _lost(call)
+
+
+def _lost(call: Call) -> Outcome:
     _logger.warning(
         "%s (%s) is lost: the run that it belonged to is gone, and the call may or may not have "
         "taken effect. Tools that write nothing, or are declared idempotent, are run again.",

@@ -106,17 +106,27 @@ class GraphRun:
         """End the run on its event loop: cancel what is unfinished and await it."""
         if not self._settled(error):
             await drive_async(self.scheduler, _close(self.scheduler))
+        if self.scheduler.journaled:
+            await drive_async(self.scheduler, _forget(self.scheduler))
 
     def end(self, error: BaseException | None) -> None:
         """End the run in this thread."""
         if not self._settled(error):
             drive(self.scheduler, _close(self.scheduler))
+        if self.scheduler.journaled:
+            drive(self.scheduler, _forget(self.scheduler))
 
 
 def _close(scheduler: Scheduler) -> Any:
     futures = scheduler.live()
     scheduler.cancel(futures)
     yield Wait(futures, until_failure=False)
+
+
+def _forget(scheduler: Scheduler) -> Any:
+    entries = scheduler.take_settled_entries()
+    if entries:
+        yield entries[0].journal.forget([entry.key for entry in entries])
 
 
 class RunWatch(BaseCallbackHandler):

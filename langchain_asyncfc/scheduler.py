@@ -35,6 +35,7 @@ from langchain_asyncfc.executors import Executor, Home, Job
 from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.handles import DELIVERED, Lane, ToolFuture
 from langchain_asyncfc.invocations import Invocation
+from langchain_asyncfc.journal import Entry
 from langchain_asyncfc.recording import Recording, readdressed
 from langchain_asyncfc.tracker import DependencyTracker, Steps
 
@@ -58,6 +59,7 @@ class Scheduler:
     Attributes:
         latest: By key of the state the ordinal of the youngest call that updated it.
         batch: What steps remember of the message that was issued last.
+        journaled: By ordinal where the journal notes a call.
         interrupting: Whether the run is about to stop, so that no later step of it delivers.
         interrupted: Whether it stops with an interrupt now; see `stop`.
     """
@@ -77,6 +79,7 @@ class Scheduler:
         self._placeholders = False
         self.latest: dict[str, int] = {}
         self.batch: Any = None
+        self.journaled: dict[int, Entry] = {}
         self.interrupting = False
         self.interrupted = False
         self._failure_callbacks: list[Callable[[], None]] = []
@@ -107,6 +110,16 @@ class Scheduler:
         """The unfinished futures, in issue order."""
         with self._lock:
             return list(self._live.values())
+
+    def take_settled_entries(self) -> list[Entry]:
+        """The entries of the journal that are no longer needed, once the run has ended.
+
+        What was delivered stands in messages, and what was finished at an interrupt was kept.
+        """
+        with self._lock:
+            needed = {*self._live, *(() if self.interrupted else self._undelivered)}
+            settled = [ordinal for ordinal in self.journaled if ordinal not in needed]
+            return [self.journaled.pop(ordinal) for ordinal in settled]
 
     def undelivered(self) -> list[ToolFuture]:
         """The finished futures whose outcome was not delivered, in issue order."""

@@ -40,7 +40,8 @@ from langchain_asyncfc.records import (
     with_record,
 )
 from langchain_asyncfc.toolbox import ToolFacts
-from langchain_asyncfc.waiting import Flow, Wait, Work
+from langchain_asyncfc.waiting import Flow, Wait
+from langchain_asyncfc.work import Work
 
 __all__ = ["Step"]
 

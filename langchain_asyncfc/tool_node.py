@@ -36,7 +36,8 @@ from langchain_asyncfc.runs import mark_reviewed
 from langchain_asyncfc.schemas import model_tools
 from langchain_asyncfc.steps import Step
 from langchain_asyncfc.toolbox import Toolbox
-from langchain_asyncfc.waiting import Flow, Work
+from langchain_asyncfc.waiting import Flow
+from langchain_asyncfc.work import Work
 
 __all__ = ["AsyncFCToolNode", "tools_condition"]
 
@@ -96,6 +97,7 @@ class AsyncFCToolNode(ToolNode):
         executor: Executor | None = None,
         stream_events: bool = False,
         async_calls: Literal["auto", "native", "placeholder"] = "placeholder",
+        journal: bool = True,
     ) -> None:
         """Build the node.
 
@@ -127,6 +129,8 @@ class AsyncFCToolNode(ToolNode):
                 or not at all, so that the result comes late, for a model that takes asynchronous
                 tools (OpenAI's Responses API) and is given `native_history(messages)`. `"native"`
                 marks all tools for that, `"auto"` leaves marks by `@tool(extras={"async": True})`.
+            journal: Whether calls are noted in the graph's store, if it has one, so that what has
+                finished survives a crash, and nothing is started twice (see `journal`).
 
         Raises:
             ValueError: When two tools have one name, a tool has a control tool's name, effects or
@@ -166,6 +170,7 @@ class AsyncFCToolNode(ToolNode):
             executor=executor,
             stream_events=stream_events,
             async_calls=async_calls,
+            journal=journal,
             messages_key=messages_key,
         )
 

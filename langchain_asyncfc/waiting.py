@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from langchain_asyncfc.scheduler import Scheduler, ToolFuture
+from langchain_asyncfc.work import Work
 
-__all__ = ["Flow", "Wait", "Work", "drive", "drive_async"]
+__all__ = ["Flow", "Wait", "drive", "drive_async"]
 
 _T = TypeVar("_T")
 
@@ -45,19 +46,6 @@ class Wait:
     patient: bool = False
     until_failure: bool = True
     first: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Something that a step does besides, in two forms.
-
-    Attributes:
-        run: Does it in a thread.
-        arun: Does it on an event loop.
-    """
-
-    run: Callable[[], Any]
-    arun: Callable[[], Awaitable[Any]]
 
 
 Flow = Generator[Wait | Work, Any, _T]
