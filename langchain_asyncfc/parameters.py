@@ -17,6 +17,7 @@ from langchain_core.tools import BaseTool, Tool
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from langchain_asyncfc.json_schemas import Schema, child, json_types, leaves, value_types
+from langchain_asyncfc.values import shown
 
 Place: TypeAlias = Sequence[str | int]
 
@@ -48,7 +49,6 @@ _EXPECTED = {
 }
 
 _UNREAD = object()
-_SHOWN = 60  # characters of a value in a message; a result may be megabytes long
 
 
 class Parameters:
@@ -260,12 +260,9 @@ def _plain(value: object) -> object:
 
 
 def _message(place: Place, expected: str, value: object) -> str:
-    shown = repr(value)
-    if len(shown) > _SHOWN:
-        shown = f"{shown[:_SHOWN]}…"
     got = _type_names(value_types(value)) or type(value).__name__
     article = "an" if got[0] in "aeiou" else "a"
-    detail = "null" if value is None else f"{article} {got} ({shown})"
+    detail = "null" if value is None else f"{article} {got} ({shown(value)})"
     return f"argument {_spelled(place)!r}: expected {expected}, got {detail}"
 
 
@@ -273,8 +270,8 @@ def _expectation(keyword: str, value: Any) -> str:
     if keyword == "type":
         return _type_names(frozenset({value} if isinstance(value, str) else value))
     listed = value if isinstance(value, list) else [value]
-    shown = ", ".join(json.dumps(item, default=str) for item in listed)
-    return _EXPECTED.get(keyword, f"what {keyword!r} asks for").format(shown)
+    wanted = ", ".join(json.dumps(item, default=str) for item in listed)
+    return _EXPECTED.get(keyword, f"what {keyword!r} asks for").format(wanted)
 
 
 def _type_names(types: frozenset[str]) -> str:
