@@ -70,6 +70,13 @@ def test_an_unknown_reference_names_the_known_futures(ordinal: int, known: str) 
     assert known_futures(ordinal - 1) == known
 
 
+def test_a_long_unknown_reference_is_quoted_in_few_words() -> None:
+    """Rule 14: a model is told what is wrong, and not all that it wrote."""
+    problem = read(3, query="future_3." + "x" * 100_000).problem
+    assert isinstance(problem, UnknownReference)
+    assert len(str(problem)) < 300
+
+
 def test_a_malformed_reference_is_a_problem_of_the_call() -> None:
     """Rule 14: its text and place are named, and how to write it."""
     call = read(query="future_1.items[")
