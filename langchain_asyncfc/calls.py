@@ -75,10 +75,10 @@ class Call:
         return cast("ToolCall", {**self.tool_call, "args": dict(args)})
 
     def identity(self) -> str | None:
-        """What identical calls have in common; `None` where arguments are not JSON."""
+        """What identical calls have in common; `None` where JSON cannot hold the arguments."""
         try:
             return json.dumps([self.name, self.args], sort_keys=True)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return None
 
 
@@ -140,7 +140,8 @@ def _check_known(sites: Sequence[Site], ordinal: int) -> None:
             if not 1 <= reference.ordinal < ordinal:
                 msg = (
                     f"Unknown reference {shown(str(reference))}: {known_futures(ordinal - 1)}. "
-                    "Refer to one of these, or put a backslash in front if the text is meant literally."
+                    "Refer to one of these, or put a backslash in front if the text is meant "
+                    "literally."
                 )
                 raise UnknownReference(msg)
 

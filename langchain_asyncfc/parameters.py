@@ -187,7 +187,11 @@ def without_nulls(tool: BaseTool, arguments: Mapping[str, Any]) -> dict[str, Any
     For arguments that a model wrote for a strict schema: it requires every parameter, so "not
     given" can only be said with null. The arguments are not changed; a copy is returned.
     """
-    return parameters(tool).without_nulls(arguments) if _has_null(arguments) else dict(arguments)
+    try:
+        found = _has_null(arguments)
+        return parameters(tool).without_nulls(arguments) if found else dict(arguments)
+    except RecursionError:  # nested deeper than any schema says anything about
+        return dict(arguments)
 
 
 def schema_of(tool: BaseTool) -> Schema:

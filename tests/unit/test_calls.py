@@ -128,6 +128,27 @@ def test_identical_calls_have_one_identity() -> None:
     assert read(query=object()).identity() is None
 
 
+def nested(levels: int) -> list[Any]:
+    """A list in a list in a list, around a null."""
+    value: list[Any] = [None]
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_arguments_nested_too_deep_have_no_identity() -> None:
+    """Bad input: what JSON cannot write down joins no other call, and nothing is raised."""
+    assert read(query=nested(5000)).identity() is None
+
+
+def test_nulls_of_arguments_nested_too_deep_stay() -> None:
+    """Bad input: reading a call never raises, however deep a model nests."""
+    deep = nested(5000)
+    call = read(query=deep, limit=None, strict=True)
+    assert call.problem is None
+    assert call.args["query"] is deep
+
+
 @pytest.mark.parametrize(
     ("name", "control"), [("await_future", True), ("cancel_future", True), ("search", False)]
 )
