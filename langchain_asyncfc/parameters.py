@@ -259,7 +259,7 @@ def _plain(value: object) -> object:
     """The value as JSON carries it (a tuple as a list, a model as a dict)."""
     try:
         return to_jsonable_python(value)
-    except PydanticSerializationError:
+    except (PydanticSerializationError, ValueError, RecursionError):
         return value
 
 

@@ -313,6 +313,8 @@ def test_the_text_of_a_value(value: Any, text: str) -> None:
     loop: list[Any] = []
     loop.append(loop)
     assert text_of(loop) == "[[...]]"
+    model = Model(title="\ud800")
+    assert text_of(model) == str(model)
 
 
 def test_places_are_readable() -> None:
