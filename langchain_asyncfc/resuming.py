@@ -10,6 +10,9 @@ a later run that can run tools makes a future for each of them again (rule 22):
 | its tool writes nothing, or was declared idempotent | runs again |
 | anything else | is `lost`: the call may or may not have taken effect |
 
+A placeholder is a message, and a message may be anything. So what could not have been a future, as
+a call that a person has to approve, is never run from here.
+
 All that follows, for what refers to them and for what is ordered after them, is as for any future.
 """
 
@@ -173,8 +176,9 @@ class Resuming(Delivering):
             for ordinal, tool_call, message, first in group:
                 call = self._read(ordinal, tool_call, first, message=message)
                 outcome = outcome_of(outcomes.get(call.future), call.id)
-                if outcome is None and ordinal not in unstarted and ordinal not in asking:
-                    outcome = _again_or_lost(call)
+                if outcome is None:
+                    started = ordinal not in unstarted and ordinal not in asking
+                    outcome = _again_or_lost(call, first, started=started)
                 calls.append((call, outcome))
             for future in self._scheduler.restore(calls, self._lane, self._thread.value_of):
                 future.placed = True
@@ -185,10 +189,18 @@ class Resuming(Delivering):
                 )
 
 
-def _again_or_lost(call: Call) -> Outcome | None:
-    """What becomes of a call that may have been started: `None` if it is run again."""
-    effects = call.facts.effects
-    if call.facts.tool is not None and (effects.idempotent or effects.writes_nothing):
+def _again_or_lost(call: Call, first: int, *, started: bool) -> Outcome | None:
+    """What becomes of a call of an earlier run: `None` if it is run.
+
+    Args:
+        call: The call.
+        first: The number of the first call of its message, by what its placeholder says.
+        started: Whether it may have been started.
+    """
+    facts = call.facts
+    could_be_a_future = first > 0 and facts.tool is not None and not facts.foreground
+    harmless = not started or facts.effects.idempotent or facts.effects.writes_nothing
+    if could_be_a_future and harmless:
         return None
     _logger.warning(
         "%s (%s) is lost: the run that it belonged to is gone, and the call may or may not have "
