@@ -56,7 +56,8 @@ class Values:
         try:
             known = [site for site in call.sites if str(site.location[0]) not in unknown]
             args = substitute(call.args, known, self._value)
-        except ReferenceProblem:  # the call will fail when it is to start
+            return access_of(call.facts.effects, args, frozenset(unknown))
+        except Exception:  # noqa: BLE001 - whatever it is, the call fails with it when it is to start
             unknown = {str(site.location[0]) for site in sites}
         return access_of(call.facts.effects, args, frozenset(unknown))
 
@@ -66,9 +67,22 @@ class Values:
         Raises:
             ReferenceProblem: When a value is not there or does not fit.
         """
-        tool = call.facts.tool
         if not call.sites:
             return call.args
+        try:
+            return self._filled(call)
+        except ReferenceProblem:
+            raise
+        except Exception as error:
+            # A value is an object of the tool's developer: to read it may raise anything.
+            msg = (
+                f"{', '.join(map(str, call.references))} cannot be used: to read it raised "
+                f"{type(error).__name__}. Refer to another part of it, or write the value itself."
+            )
+            raise UnfitValue(msg) from error
+
+    def _filled(self, call: Call) -> Mapping[str, Any]:
+        tool = call.facts.tool
         if tool is None:
             return substitute(call.args, call.sites, self._value)
         wants_text = functools.partial(takes_only_text, tool)

@@ -21,6 +21,7 @@ from langchain_asyncfc.records import CONTROL_TOOLS
 from langchain_asyncfc.references import Reference, Site, find_references
 from langchain_asyncfc.schemas import AWAIT_RESULT
 from langchain_asyncfc.toolbox import ToolFacts
+from langchain_asyncfc.values import shown
 
 __all__ = ["Call", "check_older", "is_control", "read_call"]
 
@@ -74,10 +75,10 @@ class Call:
         return cast("ToolCall", {**self.tool_call, "args": dict(args)})
 
     def identity(self) -> str | None:
-        """What identical calls have in common; `None` where arguments are not JSON."""
+        """What identical calls have in common; `None` where JSON cannot hold the arguments."""
         try:
             return json.dumps([self.name, self.args], sort_keys=True)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, RecursionError):
             return None
 
 
@@ -138,8 +139,9 @@ def _check_known(sites: Sequence[Site], ordinal: int) -> None:
         for reference in site.references:
             if not 1 <= reference.ordinal < ordinal:
                 msg = (
-                    f"Unknown reference '{reference}': {known_futures(ordinal - 1)}. Refer to "
-                    "one of these, or put a backslash in front if the text is meant literally."
+                    f"Unknown reference {shown(str(reference))}: {known_futures(ordinal - 1)}. "
+                    "Refer to one of these, or put a backslash in front if the text is meant "
+                    "literally."
                 )
                 raise UnknownReference(msg)
 
@@ -161,8 +163,8 @@ def check_older(sites: Sequence[Site], first: int) -> None:
         for reference in site.references:
             if reference.ordinal >= first:
                 msg = (
-                    f"'{reference}' is made by this same message, and this call needs its value "
-                    "now. Make the call again when it has finished."
+                    f"{shown(str(reference))} is made by this same message, and this call needs "
+                    "its value now. Make the call again when it has finished."
                 )
                 raise UnknownReference(msg)
 

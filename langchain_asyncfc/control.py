@@ -6,6 +6,7 @@ They are never run as tools. The step that meets a call to one carries it out it
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from langchain_asyncfc.calls import known_futures
 from langchain_asyncfc.errors import InvalidControlCall
 from langchain_asyncfc.futures import ordinal_of
 from langchain_asyncfc.records import AWAIT_FUTURE, CANCEL_FUTURE
+from langchain_asyncfc.values import shown
 
 __all__ = ["control_tools", "named_futures", "timeout_of"]
 
@@ -85,14 +87,14 @@ def named_futures(call: ToolCall, highest: int) -> list[int] | None:
     if not isinstance(named, Sequence):
         msg = (
             f"{call['name']}: 'futures' must be a list of ids such as [\"future_1\"], "
-            f"not {given!r}."
+            f"not {shown(given)}."
         )
         raise InvalidControlCall(msg)
     ordinals = []
     for name in named:
         ordinal = ordinal_of(name) if isinstance(name, str) else None
         if ordinal is None or not 1 <= ordinal <= highest:
-            msg = f"{call['name']}: unknown future {name!r}: {known_futures(highest)}."
+            msg = f"{call['name']}: unknown future {shown(name)}: {known_futures(highest)}."
             raise InvalidControlCall(msg)
         ordinals.append(ordinal)
     return ordinals
@@ -102,7 +104,7 @@ def _ids_in(text: str) -> list[Any]:
     """The ids in a text, as models often write a list: `["future_1"]`, or with commas."""
     try:
         listed = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         listed = None
     return listed if isinstance(listed, list) else [part.strip() for part in text.split(",")]
 
@@ -119,7 +121,8 @@ def timeout_of(call: ToolCall) -> float | None:
     if isinstance(given, bool) or not isinstance(given, int | float) or not given >= 0:
         msg = (
             "await_future: 'timeout' must be a number of seconds that is not negative, "
-            f"not {given!r}."
+            f"not {shown(given)}."
         )
         raise InvalidControlCall(msg)
-    return float(given)
+    # A thread can wait for no longer, and a float need not hold an integer that JSON has.
+    return float(min(given, threading.TIMEOUT_MAX))

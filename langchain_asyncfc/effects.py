@@ -16,6 +16,7 @@ Source: read and write labels over a tree of paths are AsyncFC's (arXiv 2605.150
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ Levels = tuple[str, ...]
 
 _ATTRIBUTE: Final = "_asyncfc_effects"
 _NAME = re.compile(r"\A([A-Za-z][A-Za-z0-9_.+-]*:)(.*)\Z", re.DOTALL)
+_MOST: Final = 1000
+"""Resources that a template may come to: each is looked up among those of all other calls."""
 _T = TypeVar("_T")
 
 
@@ -254,8 +257,9 @@ def access_of(declared: Effects, args: Mapping[str, Any], unknown: frozenset[str
 def _fill(path: str, names: list[str], known: Mapping[str, Any]) -> list[Levels]:
     """Every resource that a template names with these arguments."""
     choices = [_texts(known.get(name)) for name in names]
-    if all(choices):
-        rows = itertools.product(*(choice or () for choice in choices))
+    found = [choice for choice in choices if choice]
+    if len(found) == len(names) and math.prod(map(len, found)) <= _MOST:
+        rows = itertools.product(*found)
         return [levels_of(path.format(**dict(zip(names, row, strict=True)))) for row in rows]
     return [
         levels_of(_parent(path, {n for n, c in zip(names, choices, strict=True) if not c}, known))
@@ -263,13 +267,27 @@ def _fill(path: str, names: list[str], known: Mapping[str, Any]) -> list[Levels]
 
 
 def _texts(value: Any) -> list[str] | None:
-    """An argument's value as resource names, or `None` when it names none."""
-    if isinstance(value, list | tuple | set | frozenset):
-        items = [_texts(item) for item in value]
-        return [text for item in items for text in item or ()] if all(items) and items else None
-    if value is None or isinstance(value, Mapping):
-        return None
-    return [str(value)]
+    """An argument's value as resource names, or `None` when it names none, or too many."""
+    if isinstance(value, str):
+        return [value]
+    texts: list[str] = []
+    left = [value]
+    for _ in range(2 * _MOST):  # a list may hold itself
+        item = left.pop()
+        if isinstance(item, list | tuple | set | frozenset):
+            if not item:
+                return None
+            left.extend(reversed(list(item)))
+        elif item is None or isinstance(item, Mapping):
+            return None
+        else:
+            try:
+                texts.append(str(item))
+            except Exception:  # noqa: BLE001 - a huge number, or an object's own error
+                return None
+        if not left:
+            return texts
+    return None
 
 
 def _parent(path: str, missing: set[str], known: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.recording import Recording
 
 __all__ = ["Lane", "ToolFuture"]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,7 +158,10 @@ class ToolFuture:
             return
         # In the context of the step that issued it, whoever reports: the writer looks there for
         # its graph. A copy, since the call may be running in the context itself.
-        context.copy().run(invocation.announce, self.id, event, self.outcome)
+        try:
+            context.copy().run(invocation.announce, self.id, event, self.outcome)
+        except Exception:  # whatever a stream does, calls begin and end
+            _logger.exception("%s (%s) %s could not be announced.", self.id, self.call.name, event)
 
     def let_go(self, *, delivered: bool = False) -> None:
         """Drop what only a call that runs needs: it holds the whole state of the step it came in.

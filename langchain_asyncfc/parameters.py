@@ -17,6 +17,7 @@ from langchain_core.tools import BaseTool, Tool
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from langchain_asyncfc.json_schemas import Schema, child, json_types, leaves, value_types
+from langchain_asyncfc.values import shown
 
 Place: TypeAlias = Sequence[str | int]
 
@@ -48,7 +49,6 @@ _EXPECTED = {
 }
 
 _UNREAD = object()
-_SHOWN = 60  # characters of a value in a message; a result may be megabytes long
 
 
 class Parameters:
@@ -187,7 +187,11 @@ def without_nulls(tool: BaseTool, arguments: Mapping[str, Any]) -> dict[str, Any
     For arguments that a model wrote for a strict schema: it requires every parameter, so "not
     given" can only be said with null. The arguments are not changed; a copy is returned.
     """
-    return parameters(tool).without_nulls(arguments) if _has_null(arguments) else dict(arguments)
+    try:
+        found = _has_null(arguments)
+        return parameters(tool).without_nulls(arguments) if found else dict(arguments)
+    except RecursionError:  # nested deeper than any schema says anything about
+        return dict(arguments)
 
 
 def schema_of(tool: BaseTool) -> Schema:
@@ -255,17 +259,14 @@ def _plain(value: object) -> object:
     """The value as JSON carries it (a tuple as a list, a model as a dict)."""
     try:
         return to_jsonable_python(value)
-    except PydanticSerializationError:
+    except (PydanticSerializationError, ValueError, RecursionError):
         return value
 
 
 def _message(place: Place, expected: str, value: object) -> str:
-    shown = repr(value)
-    if len(shown) > _SHOWN:
-        shown = f"{shown[:_SHOWN]}…"
     got = _type_names(value_types(value)) or type(value).__name__
     article = "an" if got[0] in "aeiou" else "a"
-    detail = "null" if value is None else f"{article} {got} ({shown})"
+    detail = "null" if value is None else f"{article} {got} ({shown(value)})"
     return f"argument {_spelled(place)!r}: expected {expected}, got {detail}"
 
 
@@ -273,8 +274,8 @@ def _expectation(keyword: str, value: Any) -> str:
     if keyword == "type":
         return _type_names(frozenset({value} if isinstance(value, str) else value))
     listed = value if isinstance(value, list) else [value]
-    shown = ", ".join(json.dumps(item, default=str) for item in listed)
-    return _EXPECTED.get(keyword, f"what {keyword!r} asks for").format(shown)
+    wanted = ", ".join(json.dumps(item, default=str) for item in listed)
+    return _EXPECTED.get(keyword, f"what {keyword!r} asks for").format(wanted)
 
 
 def _type_names(types: frozenset[str]) -> str:

@@ -17,6 +17,7 @@ A record is data from a message: whatever does not have this form is not a recor
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -37,6 +38,11 @@ CONTROL_TOOLS: Final = frozenset({AWAIT_FUTURE, CANCEL_FUTURE})
 
 _KEY: Final = "asyncfc"
 _PENDING: Final = "pending"
+_DEEPEST: Final = 64
+"""Levels that a kept value may have. LangGraph's serializer takes some 250, other ones fewer."""
+_LEAST: Final = -(2**63)
+_GREATEST: Final = 2**64 - 1
+_OTHER_TYPES: Final = frozenset({float, bool, type(None)})
 _NONE: Final[frozenset[Any]] = frozenset()
 
 
@@ -80,7 +86,9 @@ def native_calls(message: AIMessage) -> frozenset[str]:
             continue
         extras = block.get("extras")
         if block.get("async") is True or (isinstance(extras, Mapping) and extras.get("async")):
-            found.add(block.get("call_id") or block.get("id"))
+            call_id = block.get("call_id") or block.get("id")
+            if isinstance(call_id, str):
+                found.add(call_id)
     return frozenset(i for call in message.tool_calls if (i := call["id"]) and i in found)
 
 
@@ -109,18 +117,40 @@ def outcome_record(outcome: Outcome) -> dict[str, Any]:
 
 
 def is_json(value: Any) -> bool:
-    """Whether a value is made of JSON's own types only, so that it survives a checkpoint."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if type(item) is dict:
-            if not all(type(key) is str for key in item):
+    """Whether a value is made of JSON's own types only, so that it survives a checkpoint.
+
+    It does not if it is nested too deep, holds itself, or has numbers or texts that msgpack, in
+    which checkpointers write, does not know: its integers have 64 bits, and its texts are UTF-8.
+    """
+    level = [value]
+    for _ in range(_DEEPEST):
+        below: dict[int, Any] = {}  # by identity, since one that holds itself may do so often
+        for item in level:
+            kind = type(item)
+            if kind is list:
+                below[id(item)] = item
+            elif kind is dict and all(type(key) is str and _is_utf8(key) for key in item):
+                below[id(item)] = item.values()
+            elif not (
+                (kind is str and (item.isascii() or _is_utf8(item)))
+                or (kind is int and _LEAST <= item <= _GREATEST)
+                or kind in _OTHER_TYPES
+            ):
                 return False
-            stack.extend(item.values())
-        elif type(item) is list:
-            stack.extend(item)
-        elif item is not None and type(item) not in (str, int, float, bool):
-            return False
+        if not below:
+            return True
+        level = list(itertools.chain.from_iterable(below.values()))
+    return False
+
+
+def _is_utf8(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair, which comes back as something else."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
     return True
 
 

@@ -29,13 +29,16 @@ from typing import Any
 from pydantic import BaseModel
 
 from langchain_asyncfc.errors import MalformedReference, ReferencePathError
+from langchain_asyncfc.values import shown
 
 __all__ = ["Reference", "Site", "find_references", "lookup", "substitute", "text_of"]
 
 Location = tuple[str | int, ...]
 
 _WHOLE = re.compile(r"future_([0-9]{1,9})((?:[.\[].*)?)\Z", re.DOTALL)
-_EMBEDDED = re.compile(r"(\\*)\$\{\s*future_([0-9]{1,9})([^{}]*)\}")
+# Without the lookbehind a match would be tried from each backslash of a run, which takes time with
+# the square of their number.
+_EMBEDDED = re.compile(r"(?<!\\)(\\*)\$\{\s*future_([0-9]{1,9})([^{}]*)\}")
 _ESCAPED = re.compile(r"\\+future_[0-9]{1,9}(?:[.\[].*)?\Z", re.DOTALL)
 _STEP = re.compile(
     r"""\.(?P<name>[^\s.\[\]"']+) | \[(?P<index>-?[0-9]{1,9})\]
@@ -43,6 +46,7 @@ _STEP = re.compile(
     re.VERBOSE,
 )
 _MARK = "future_"
+_CONTAINERS = (Mapping, list, tuple)
 _SHOWN = 60  # characters of a text that an error message quotes
 
 
@@ -104,16 +108,29 @@ def holds_references(args: Mapping[str, Any]) -> bool:
 
 
 def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
-    """Every string below `value`, with its place; without recursion, so depth cannot break it."""
+    """Every string below `value`, with its place; without recursion, so depth cannot break it.
+
+    What holds itself is not gone into again.
+    """
     stack: list[tuple[Location, Any]] = [(location, value)]
+    last_seen: dict[int, Location] = {}
     while stack:
         where, item = stack.pop()
         if isinstance(item, str):
             yield where, item
-        elif isinstance(item, Mapping):
-            stack.extend(((*where, key), below) for key, below in reversed(list(item.items())))
-        elif isinstance(item, list | tuple):
-            stack.extend(((*where, i), item[i]) for i in range(len(item) - 1, -1, -1))
+        elif isinstance(item, _CONTAINERS):
+            above = last_seen.get(id(item))
+            if above is not None and where[: len(above)] == above:
+                continue
+            last_seen[id(item)] = where
+            stack.extend(_items(where, item))
+
+
+def _items(where: Location, item: Any) -> Iterator[tuple[Location, Any]]:
+    """What a container holds, from the last to the first."""
+    if isinstance(item, Mapping):
+        return (((*where, key), below) for key, below in reversed(list(item.items())))
+    return (((*where, i), item[i]) for i in range(len(item) - 1, -1, -1))
 
 
 def _parse(text: str, location: Location) -> tuple[str | Reference, ...]:
@@ -158,8 +175,8 @@ def _path(path: str, text: str, location: Location) -> tuple[str | int, ...]:
         match = _STEP.match(path, position)
         if match is None:
             msg = (
-                f"Malformed reference {text!r} in argument {place(location)}: cannot read "
-                f"{path[position:]!r}. Write a reference as future_3, future_3.items[0].id or "
+                f"Malformed reference {shown(text)} in argument {place(location)}: cannot read "
+                f"{shown(path[position:])}. Write a reference as future_3, future_3.items[0].id or "
                 'future_3["a key"]; put a backslash in front if it is meant literally.'
             )
             raise MalformedReference(msg)
@@ -172,7 +189,7 @@ def _path(path: str, text: str, location: Location) -> tuple[str | int, ...]:
 def place(location: Location) -> str:
     """A readable name of a place in the arguments, such as `'filter.ids[0]'`."""
     text = "".join(f"[{s}]" if isinstance(s, int) else f".{s}" for s in location)
-    return repr(text.removeprefix("."))
+    return shown(text.removeprefix("."))
 
 
 def lookup(value: Any, reference: Reference) -> Any:
@@ -217,7 +234,10 @@ def _fields(value: Any) -> Sequence[str] | None:
 
 def _step(value: Any, step: str | int) -> Any:
     if isinstance(value, Mapping):
-        return value[step] if step in value else value[str(step)]
+        key = step if step in value else str(step)
+        if key not in value:
+            raise KeyError(key)  # and not what `__missing__` would make up
+        return value[key]
     fields = _fields(value)
     if fields is not None and step in fields:
         return getattr(value, str(step))
@@ -228,7 +248,7 @@ def _step(value: Any, step: str | int) -> Any:
 
 def _described(value: Any) -> str:
     if isinstance(value, Mapping):
-        names = ", ".join(map(repr, list(value)[:20]))
+        names = ", ".join(map(shown, list(value)[:20]))
         return f"an object with the keys {names}" if names else "an empty object"
     fields = _fields(value)
     if fields is not None:
@@ -244,11 +264,11 @@ def text_of(value: Any) -> str:
     """The text of a value: a string as it is, anything else as JSON, or `str()` of it."""
     if isinstance(value, str):
         return value
-    if isinstance(value, BaseModel):
-        return value.model_dump_json()
     try:
+        if isinstance(value, BaseModel):
+            return value.model_dump_json()
         return json.dumps(value, ensure_ascii=False)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return str(value)
 
 

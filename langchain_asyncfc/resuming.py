@@ -10,6 +10,9 @@ a later run that can run tools makes a future for each of them again (rule 22):
 | its tool writes nothing, or was declared idempotent | runs again |
 | anything else | is `lost`: the call may or may not have taken effect |
 
+A placeholder is a message, and a message may be anything. So what could not have been a future, as
+a call that a person has to approve, is never run from here.
+
 All that follows, for what refers to them and for what is ordered after them, is as for any future.
 """
 
@@ -267,8 +270,9 @@ class Resuming(Delivering):
                 continue
             call = self._read(ordinal, origin.tool_call, origin.first, message=origin.message)
             outcome = outcome_of(kept.get(call.future), call.id)
-            if outcome is None and call.future not in unstarted:
-                outcome = _again_or_lost(call)
+            if outcome is None:
+                started = call.future not in unstarted
+                outcome = _again_or_lost(call, origin.first, started=started)
             messages.setdefault(id(origin.message), []).append((call, outcome))
         for calls in messages.values():
             for future in self._scheduler.restore(calls, self._lane, self._thread.value_of):
@@ -288,9 +292,18 @@ def _may_run_again(call: Call) -> bool:
     return call.facts.tool is not None and (effects.idempotent or effects.writes_nothing)
 
 
-def _again_or_lost(call: Call) -> Outcome | None:
-    """What becomes of a call that may have been started: `None` if it is run again."""
-    return None if _may_run_again(call) else _lost(call)
+def _again_or_lost(call: Call, first: int, *, started: bool) -> Outcome | None:
+    """What becomes of a call of an earlier run: `None` if it is run.
+
+    Args:
+        call: The call.
+        first: The number of the first call of its message, by what its placeholder says.
+        started: Whether it may have been started.
+    """
+    could_be_a_future = first > 0 and call.facts.tool is not None and not call.facts.foreground
+    if could_be_a_future and (not started or _may_run_again(call)):
+        return None
+    return _lost(call)
 
 
 def _lost(call: Call) -> Outcome:

@@ -528,12 +528,24 @@ class Scheduler:
             return  # the run stops, and no step of it delivers; the next one starts it
         call = future.call
         try:
+            args = self._values.final(call)
             if future.misfit is not None:
                 raise future.misfit
-            args = self._values.final(call)
         except ReferenceProblem as problem:
             self._end(future, _problem(problem))
             return
+        try:
+            self._run_with(future, args)
+        except Exception as error:  # noqa: BLE001 - an executor may be at its end
+            # Most calls start when another ends, where nobody would hear of the error.
+            outcome = _broken(future, "could not be started", error)
+            if self._tracker.state(call.ordinal) is _RUNNING:
+                self._finish(future, outcome)
+            else:
+                self._end_broken(future, outcome)
+
+    def _run_with(self, future: ToolFuture, args: Mapping[str, Any]) -> None:
+        call = future.call
         assert future.provided is not None  # noqa: S101 - only provided calls are enqueued
         invocation, context = future.provided
         tool_call = call.with_args(args)
@@ -587,10 +599,13 @@ class Scheduler:
             stop = future.recording.stop
             if isinstance(stop, ToolTimeout):
                 outcome = Outcome(_FAILED, note=str(stop))
-            if isinstance(outcome.error, GraphInterrupt):
-                self._ask(future, outcome.error)
-            else:
-                self._end(future, outcome)
+            try:
+                if isinstance(outcome.error, GraphInterrupt):
+                    self._ask(future, outcome.error)
+                else:
+                    self._end(future, outcome)
+            except Exception as error:  # noqa: BLE001 - an executor's report may be anything
+                self._end_broken(future, _broken(future, "could not be ended", error))
             if future.lane.limit is not None:
                 self._drain(future.lane)
             self._give_up_waiting()
@@ -606,6 +621,15 @@ class Scheduler:
         steps = self._tracker.finish(ordinal, outcome.state)
         steps.ready = sorted(freed.union(steps.ready))
         self._apply(steps)
+
+    def _end_broken(self, future: ToolFuture, outcome: Outcome) -> None:
+        """End a call whose end failed halfway, so that nobody waits for it for ever."""
+        if future.done:
+            self._notify(future)
+        else:
+            self._conclude(future, outcome)
+        if self._tracker.state(future.call.ordinal) in (_WAITING, _RUNNING):
+            self._apply(self._tracker.finish(future.call.ordinal, future.state))
 
     def _ask(self, future: ToolFuture, asked: GraphInterrupt) -> None:
         """Note that a call's tool asked for something. It waits for a step that lets it ask."""
@@ -688,6 +712,14 @@ class Scheduler:
 
 def _latest_waiting_first(future: ToolFuture) -> tuple[bool, int]:
     return future.state is _RUNNING, -future.call.ordinal
+
+
+def _broken(future: ToolFuture, what: str, error: Exception) -> Outcome:
+    """The outcome of a call in whose way an error came that is not its tool's."""
+    where = f"{future.id} ({future.call.name})"
+    _logger.error("%s %s.", where, what, exc_info=error)
+    note = f"{where} {what}: {type(error).__name__}. The application's log says more."
+    return Outcome(_FAILED, note=note)
 
 
 def _problem(problem: ReferenceProblem) -> Outcome:

@@ -1,4 +1,4 @@
-"""The value of a result: what a reference to it stands for.
+"""The value of a result: what a reference to it stands for, and how a message quotes it.
 
 A tool's own return value where it is known. Where there are only a message's content and artifact,
 as with tools of `langchain-mcp-adapters`, the value is found in them.
@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["plain_value"]
+__all__ = ["plain_value", "shown"]
+
+_SHOWN: Final = 60
+"""Characters of a value in a message; what a model wrote or a tool returned may be megabytes."""
 
 
 def plain_value(content: Any, artifact: Any) -> Any:
@@ -43,5 +46,14 @@ def _text_alone(content: Any) -> str | None:
 def _says(text: str | None, value: Any) -> bool:
     try:
         return bool(json.loads(text or "") == value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
+
+
+def shown(value: object) -> str:
+    """A value as an error message quotes it: cut short, and its type where it has no text."""
+    try:
+        text = repr(value)
+    except Exception:  # noqa: BLE001 - a huge number, nested too deep, or an object's own error
+        return f"a value of type {type(value).__name__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

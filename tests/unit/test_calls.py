@@ -70,6 +70,13 @@ def test_an_unknown_reference_names_the_known_futures(ordinal: int, known: str) 
     assert known_futures(ordinal - 1) == known
 
 
+def test_a_long_unknown_reference_is_quoted_in_few_words() -> None:
+    """Rule 14: a model is told what is wrong, and not all that it wrote."""
+    problem = read(3, query="future_3." + "x" * 100_000).problem
+    assert isinstance(problem, UnknownReference)
+    assert len(str(problem)) < 300
+
+
 def test_a_malformed_reference_is_a_problem_of_the_call() -> None:
     """Rule 14: its text and place are named, and how to write it."""
     call = read(query="future_1.items[")
@@ -119,6 +126,27 @@ def test_identical_calls_have_one_identity() -> None:
     assert read(query="x").identity() != read(query="y").identity()
     assert read(query="x", await_result=True).identity() == read(query="x").identity()
     assert read(query=object()).identity() is None
+
+
+def nested(levels: int) -> list[Any]:
+    """A list in a list in a list, around a null."""
+    value: list[Any] = [None]
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+def test_arguments_nested_too_deep_have_no_identity() -> None:
+    """Bad input: what JSON cannot write down joins no other call, and nothing is raised."""
+    assert read(query=nested(5000)).identity() is None
+
+
+def test_nulls_of_arguments_nested_too_deep_stay() -> None:
+    """Bad input: reading a call never raises, however deep a model nests."""
+    deep = nested(5000)
+    call = read(query=deep, limit=None, strict=True)
+    assert call.problem is None
+    assert call.args["query"] is deep
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -48,6 +49,39 @@ def test_an_unknown_future_is_answered_with_the_known_ones(name: Any) -> None:
     assert str(raised.value) == expected
 
 
+def test_ids_come_as_a_text_too() -> None:
+    """Rule 12: models often write a list as text, as JSON or with commas."""
+    assert named_futures(call(futures='["future_2", "future_1"]'), 3) == [2, 1]
+    assert named_futures(call(futures="future_2, future_1"), 3) == [2, 1]
+
+
+def nested(levels: int) -> list[Any]:
+    """A list in a list in a list."""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("futures", "shown"),
+    [
+        ("[" * 100_000, "'" + "[" * 59 + "…"),
+        ("x" * 100_000, "'" + "x" * 59 + "…"),
+        ([10**5000], "a value of type int"),
+        ([nested(5000)], "a value of type list"),
+    ],
+    ids=["text nested too deep", "long text", "huge number", "list nested too deep"],
+)
+def test_what_cannot_be_written_out_is_refused_in_few_words(futures: Any, shown: str) -> None:
+    """Rule 14: nothing that a model gives is raised, and an error stays short."""
+    with pytest.raises(InvalidControlCall) as raised:
+        named_futures(call(futures=futures), 3)
+    assert str(raised.value) == (
+        f"await_future: unknown future {shown}: the futures so far are future_1 to future_3."
+    )
+
+
 def test_futures_that_are_no_list_are_refused() -> None:
     """Bad input: the error says what was expected."""
     with pytest.raises(
@@ -62,11 +96,26 @@ def test_timeouts_are_seconds(given: Any, seconds: float | None) -> None:
     assert timeout_of(call(timeout=given)) == seconds
 
 
+@pytest.mark.parametrize(
+    "given", [10**400, 1e300, float("inf")], ids=["huge number", "huge float", "infinite"]
+)
+def test_a_timeout_beyond_what_can_be_waited_is_the_longest(given: float) -> None:
+    """Rule 12: a thread cannot wait for longer than `TIMEOUT_MAX`, nor a float hold more."""
+    assert timeout_of(call(timeout=given)) == threading.TIMEOUT_MAX
+
+
 @pytest.mark.parametrize("given", [-1, "3", True, float("nan"), [1]])
 def test_other_timeouts_are_refused(given: Any) -> None:
     """Bad input: a timeout is a number that is not negative."""
     with pytest.raises(InvalidControlCall, match="'timeout' must be a number of seconds"):
         timeout_of(call(timeout=given))
+
+
+def test_a_timeout_that_cannot_be_written_out_is_refused_in_few_words() -> None:
+    """Rule 14: nothing that a model gives is raised, and an error stays short."""
+    for given, shown in ((nested(5000), "list"), (-(10**5000), "int")):
+        with pytest.raises(InvalidControlCall, match=f"not a value of type {shown}\\.$"):
+            timeout_of(call(timeout=given))
 
 
 def test_the_tools_are_bound_like_any_other() -> None:

@@ -148,6 +148,50 @@ def test_templates_are_filled(path: str, args: dict[str, Any], levels: list[Any]
     assert access_of(Effects(writes=path), args, frozenset()) == Access(writes=tuple(levels))
 
 
+class Mute:
+    """An object that has no text."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def nested(levels: int) -> list[Any]:
+    """A list in a list in a list, around a text."""
+    value: list[Any] = ["x"]
+    for _ in range(levels):
+        value = [value]
+    return value
+
+
+LOOP: list[Any] = ["a"]
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [nested(5000), LOOP, 10**5000, Mute(), ["a", Mute()], list(range(1_000_000))],
+    ids=["nested too deep", "holds itself", "huge number", "no text", "no text in it", "too many"],
+)
+def test_what_names_no_resource_covers_the_parent(value: Any) -> None:
+    """Bad input: any argument has an access, and nothing is raised."""
+    access = access_of(Effects(reads="fs:/{b}/{a}"), {"a": value, "b": "x"}, frozenset())
+    assert access == Access((("fs:", "x"),), ())
+
+
+def test_lists_are_not_multiplied_without_end() -> None:
+    """Two lists name every pair; where those are too many their common parent stands for them."""
+    declared = Effects(reads="fs:{a}/{b}/{c}")
+    few, many = ["0", "1"], [str(n) for n in range(900)]
+    access = access_of(declared, {"a": "x", "b": few, "c": few}, frozenset())
+    assert access is not None
+    assert len(access.reads) == 4
+    before = access_of(declared, {"a": "x", "b": many}, frozenset({"c"}))
+    access = access_of(declared, {"a": "x", "b": many, "c": many}, frozenset())
+    assert access == Access((("fs:", "x"),), ())
+    assert before is not None
+    assert covers(before, access)
+
+
 def test_an_unfinished_reference_covers_the_parent_and_shrinks_later() -> None:
     """Rule 3: with the value unknown the access is not exact, even if the text is there."""
     declared = Effects(reads="db:", writes="fs:src/{p}")

@@ -233,6 +233,17 @@ def test_values_are_checked_as_json_carries_them() -> None:
     assert message.startswith("argument 'o': expected object, got an object (<object object")
 
 
+def test_a_value_that_json_cannot_carry_is_checked_as_it_is() -> None:
+    """Bytes that are no text, or what holds itself: the message says what came, nothing raises."""
+    tool_ = remote({"properties": {"a": {"type": "array"}, "t": {"type": "string"}}})
+    loop: list[Any] = []
+    loop.append(loop)
+    assert check_value(tool_, ("a",), loop) is None
+    for value, got in ((loop, "an array ([[...]])"), (b"\xff", "a bytes (b'\\xff')")):
+        message = f"argument 't': expected string, got {got}"
+        assert check_value(tool_, ("t",), value) == message
+
+
 def test_tools_with_a_model_are_not_checked_here() -> None:
     """`ToolNode` validates them itself, with coercion."""
     assert check_value(order, ("size",), "5") is None

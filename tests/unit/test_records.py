@@ -15,10 +15,12 @@ from langchain_core.messages import (
     messages_from_dict,
     messages_to_dict,
 )
+from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from langchain_asyncfc.errors import FailedReference
 from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.records import (
+    native_calls,
     outcome_record,
     pending_record,
     read_thread,
@@ -42,6 +44,14 @@ def told(
 
 def pending(call: int, *, detach: bool = False) -> AnyMessage:
     return told(call, pending_record(f"future_{call}", detach=detach))
+
+
+def nested(levels: int) -> list[Any]:
+    """A list in a list in a list."""
+    value: list[Any] = []
+    for _ in range(levels):
+        value = [value]
+    return value
 
 
 def test_calls_are_counted_through_the_thread() -> None:
@@ -111,6 +121,15 @@ def test_what_is_not_a_record_is_not_read(record: Any) -> None:
         ({"a": {1}}, False),
         (b"raw", False),
         (FutureState.LOST, False),
+        (-(2**63), True),
+        (2**64 - 1, True),
+        (-(2**63) - 1, False),
+        ({"a": 2**64}, False),
+        ("ä€😀", True),
+        ("\ud800", False),
+        ({"\ud800": 1}, False),
+        (nested(60), True),
+        (nested(300), False),
     ],
 )
 def test_values_are_kept_if_json_keeps_them(value: Any, kept: bool) -> None:
@@ -120,6 +139,36 @@ def test_values_are_kept_if_json_keeps_them(value: Any, kept: bool) -> None:
     assert record["state"] == "resolved"
     if kept:
         assert json.loads(json.dumps(record)) == record
+
+
+def test_a_value_that_holds_itself_is_not_kept() -> None:
+    """Rule 23: no checkpoint can hold it, however often it holds itself."""
+    loop: list[Any] = []
+    loop += [loop, {"a": loop}, [loop, loop]]
+    assert "value" not in outcome_record(Outcome(FutureState.RESOLVED, loop))
+
+
+@pytest.mark.parametrize("value", [-(2**63), 2**64 - 1, nested(60), "ä€😀", {"ä": [0.1, None]}])
+def test_what_is_kept_comes_back_from_a_checkpoint(value: Any) -> None:
+    """Rule 23: LangGraph's own serializer keeps it exactly, deep in a message."""
+    record = outcome_record(Outcome(FutureState.RESOLVED, value))
+    serde = JsonPlusSerializer()
+    [message] = serde.loads_typed(serde.dumps_typed([told(1, record)]))
+    assert message.additional_kwargs["asyncfc"]["value"] == value
+
+
+@pytest.mark.parametrize("block", [{"id": ["c1"]}, {"call_id": {}, "id": {}}, {"id": 1}, {}])
+def test_a_block_whose_id_is_no_text_is_no_native_call(block: dict[str, Any]) -> None:
+    """Rule 23: what is in a message may be anything, and a thread stays readable."""
+    message = ai("a").model_copy(update={"content": [{"type": "x", "async": True, **block}]})
+    assert native_calls(message) == frozenset()
+
+
+def test_native_calls_are_told_by_their_blocks() -> None:
+    """The call's own id wins over the block's."""
+    blocks = [{"async": True, "call_id": "c1", "id": "c3"}, {"extras": {"async": 1}, "id": "c2"}]
+    message = ai("a", "b", "c").model_copy(update={"content": blocks})
+    assert native_calls(message) == {"c1", "c2"}
 
 
 def test_only_resolved_values_are_kept() -> None:

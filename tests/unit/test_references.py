@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections import defaultdict
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -96,6 +97,23 @@ def test_a_malformed_reference_is_told_with_its_place(text: str) -> None:
     assert repr(text) in message
     assert "argument 'a[0].b'" in message
     assert "future_3.items[0].id" in message
+
+
+def test_a_long_malformed_reference_is_quoted_in_few_words() -> None:
+    """Rule 14: a model is told what is wrong, and not all that it wrote."""
+    long = "x" * 100_000
+    for text in (f"future_3..{long}", f"future_3[{long}", f"{long} ${{future_3[{long}}}"):
+        with pytest.raises(MalformedReference) as raised:
+            find_references({long: text})
+        assert len(str(raised.value)) < 500
+
+
+def test_a_text_is_read_in_one_pass() -> None:
+    """Texts may be megabytes long: one of backslashes alone takes no more time than another.
+
+    If it did, this would take hours.
+    """
+    assert find_references({"a": "\\" * 1_000_000 + "future_"}) == ()
 
 
 @pytest.mark.parametrize(
@@ -264,6 +282,22 @@ def test_a_path_that_is_not_there_says_how_far_it_led(
     assert message in str(raised.value)
 
 
+def test_looking_for_a_key_does_not_make_it() -> None:
+    """Bad input: a mapping that makes up missing keys is not asked to, nor changed."""
+    made = defaultdict(list, {"a": [1]})
+    assert lookup(made, Reference(1, ("a", 0))) == 1
+    for missing in ("b", 0):
+        with pytest.raises(ReferencePathError, match="an object with the keys 'a'"):
+            lookup(made, Reference(1, (missing,)))
+    assert made == {"a": [1]}
+
+
+def test_what_stands_there_is_described_in_few_words() -> None:
+    """Bad input: keys may be of any size."""
+    with pytest.raises(ReferencePathError, match=r"with the keys 'kkk.*…, a value of type int"):
+        lookup({"k" * 1000: 1, 10**5000: 2}, Reference(1, ("a",)))
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [
@@ -279,11 +313,21 @@ def test_the_text_of_a_value(value: Any, text: str) -> None:
     loop: list[Any] = []
     loop.append(loop)
     assert text_of(loop) == "[[...]]"
+    model = Model(title="\ud800")
+    assert text_of(model) == str(model)
 
 
 def test_places_are_readable() -> None:
     """A place reads as the model would write it."""
     assert place(("filter", "ids", 0)) == "'filter.ids[0]'"
+
+
+def test_arguments_that_hold_themselves_are_read_once() -> None:
+    """Bad input: what no JSON can hold is no end to reading; each string is found where it is."""
+    loop: dict[str, Any] = {"b": "future_2"}
+    loop["a"] = [loop, "future_1", [loop]]
+    found = {site.location for site in find_references({"x": loop, "y": loop})}
+    assert found == {(at, *rest) for at in "xy" for rest in (("b",), ("a", 1))}
 
 
 steps = st.one_of(
