@@ -77,7 +77,13 @@ class Answering(Asking):
         # Where a graph sends each call to a task of its own, one of them looks after all others.
         first = arrivals[0][0]["id"] == batch.first_open
         leads = first or any(call["name"] == AWAIT_FUTURE for call, _ in arrivals)
-        yield from self._let_ask(arrived, leads=leads)
+        while True:
+            while (yield from self._let_ask(arrived, leads=leads)):
+                yield from self._wait(batch, arrivals, arrived)
+            left = [f for f in arrived if f is not None and not f.done]
+            if self._scheduler.place(left):
+                break
+            yield Wait(left, until_failure=False)
         yield from self._raise_failure(arrived)
         answers = self._answers(arrivals, arrived)
         if not deliver:
@@ -144,6 +150,7 @@ class Answering(Asking):
         if not self._whole:
             arrived = {call["id"] for call in calls}
             pairs = zip(message.tool_calls, unanswered, strict=True)
+            arrived |= self._unstarted  # which were answered, but that is not shown here
             unanswered = [is_open and call["id"] in arrived for call, is_open in pairs]
         batch = list(zip(message.tool_calls, unanswered, strict=True))
         # By id, since a wrapper may have put other arguments into a call that a person edited.
@@ -193,13 +200,16 @@ class Answering(Asking):
             if future is not None:
                 call = calls[place[id(tool_call)]]
                 # Where several calls may ask, each does so in a task of its own.
-                future.in_step = (
-                    len(arrivals) > 1 and self._in_run and call.facts.effects.foreground
-                )
-                number = call.ordinal - first if len(arrivals) > 1 else 0
-                run_by = self._noted(invocation.numbered(number), call, batch)
+                several = len(arrivals) > 1
+                future.in_step = several and self._in_run and call.facts.effects.foreground
+                run_by = invocation.apart(call.ordinal - first) if several else invocation
+                run_by = self._noted(run_by, call, batch)
                 self._scheduler.provide(future, run_by, copy_context(), call)
             found.append(future)
+        for future in futures:
+            if future.call.id in self._unstarted and not future.is_provided:
+                future.placed = True
+                self._run_by(arrivals[0][1], future, batch)
         issued = self._batch_of(message, made, futures, place)
         self._scheduler.batch = issued if len(issued.futures) == len(message) else None
         return issued, found
@@ -260,6 +270,8 @@ class Answering(Asking):
         yield Wait([f for f in own if f.call.ordinal in self._edited])
         if self._scheduler.interrupting:
             yield Wait(own)  # no later step of this run will deliver
+        if self._begins and len(own) == 1:
+            yield Wait(own)  # it may have asked, and can only get its answers in this step
         if self._policy.native and batch.native:
             # The model has gone on already as far as it can, and is shown no placeholder.
             yield from self._wait_for_news(batch)

@@ -14,14 +14,14 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
-__all__ = ["going_on", "graph_that_asked", "is_resumed", "namespace", "numbered"]
+__all__ = ["apart", "going_on", "graph_that_asked", "is_resumed", "namespace"]
 
 _RESUMING: Final = "__pregel_resuming"
 """Where LangGraph notes in a config that a run goes on from a checkpoint. It has no public name."""
 
 
 _SCRATCHPAD: Final = "__pregel_scratchpad"
-"""Where LangGraph keeps what a task counts, among others the graphs that it runs."""
+"""Where LangGraph keeps what a task counts: the graphs that it runs, and the interrupts."""
 _NAMESPACE: Final = "checkpoint_ns"
 _MAP: Final = "checkpoint_map"
 _ROOM: Final = 1 << 16
@@ -33,19 +33,35 @@ def namespace(config: RunnableConfig) -> str:
     return str((config.get("configurable") or {}).get(_NAMESPACE) or "")
 
 
-def numbered(config: RunnableConfig, number: int) -> RunnableConfig:
-    """A config for one of several calls of a step, whose graphs have a namespace of their own.
+def apart(config: RunnableConfig, number: int) -> RunnableConfig:
+    """A config for a call that is not the only one that runs in a step.
 
-    LangGraph numbers the graphs that a task runs as they come. Of calls beside each other, that
-    may be another order each time, and a graph would go on where another one had stopped.
+    LangGraph counts the interrupts of a task, and the graphs that it runs, as they come. Of calls
+    beside each other that may be another order each time, so that one would get the other's
+    answer, or go on with the other's graph. So a call of several asks nobody yet (see `asking`),
+    and its graphs have a namespace of their own.
+
+    Args:
+        config: The config of the step.
+        number: What tells the call from others of the step; 0 for one.
     """
     known = config.get("configurable") or {}
     pad = known.get(_SCRATCHPAD)
-    if not number or not dataclasses.is_dataclass(pad) or isinstance(pad, type):
+    if not dataclasses.is_dataclass(pad) or isinstance(pad, type):
         return config
-    own: Any = dataclasses.replace(pad, subgraph_counter=itertools.count().__next__)
-    place = f"{namespace(config)}|{number * _ROOM}"
+    own: Any = dataclasses.replace(
+        pad,
+        subgraph_counter=itertools.count().__next__,
+        interrupt_counter=itertools.count().__next__,
+        get_null_resume=_no_answer,
+        resume=[],
+    )
+    place = f"{namespace(config)}|{number * _ROOM}" if number else namespace(config)
     return {**config, "configurable": {**known, _SCRATCHPAD: own, _NAMESPACE: place}}
+
+
+def _no_answer(consume: bool = False) -> None:  # noqa: ARG001 - LangGraph's signature
+    return None
 
 
 def graph_that_asked(asked: GraphInterrupt, where: str) -> str | None:

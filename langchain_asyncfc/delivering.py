@@ -13,6 +13,7 @@ from langgraph.errors import GraphBubbleUp
 from langchain_asyncfc.calls import Call, read_call
 from langchain_asyncfc.control_calls import ControlCalls
 from langchain_asyncfc.delivery import (
+    LOST,
     Answer,
     Riders,
     answer_in_place,
@@ -77,6 +78,7 @@ class Delivering:
         self._begins = begins
         self._issued = range(0)
         self._edited: set[int] = set()
+        self._unstarted: set[str | None] = set()
         self._updated: dict[str, int] = {}
         self.goes_on = False
         self._control = ControlCalls(scheduler, thread, policy.grace)
@@ -108,7 +110,10 @@ class Delivering:
             if not (in_place or can_ride or self._is_native(message)):
                 continue
             if future is None:
-                continue  # of an earlier run; a step that can run tools looks after it
+                # Of an earlier run; a step that can run tools looks after it, if there is a call.
+                if self._thread.origin(ordinal) is None:
+                    due.append((ordinal, message.tool_call_id, LOST, message))
+                continue
             if future.outcome is not None and self._fits(future) and future.claim(claim):
                 self._take(future)
                 due.append((ordinal, message.tool_call_id, future.outcome, message))

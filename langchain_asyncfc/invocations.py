@@ -21,7 +21,7 @@ from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import TOOL_CALL_ERROR_TEMPLATE, ToolCallRequest
 
-from langchain_asyncfc.configs import namespace, numbered
+from langchain_asyncfc.configs import apart, namespace
 from langchain_asyncfc.executors import worker_pool
 from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.journal import Entry
@@ -65,9 +65,9 @@ class Invocation:
         runtime = replace(self.request.runtime, config=config)
         return replace(self, request=replace(self.request, runtime=runtime), config=config)
 
-    def numbered(self, number: int) -> Invocation:
-        """The same as one of several calls of a step."""
-        return self.within(numbered(self.request.runtime.config, number)) if number else self
+    def apart(self, number: int) -> Invocation:
+        """The same as one of several calls that run in a step."""
+        return self.within(apart(self.request.runtime.config, number))
 
     def of(self, tool_call: ToolCall, tool: BaseTool | None) -> Invocation:
         """What runs another call in this one's place: in the same step, by the same rules."""

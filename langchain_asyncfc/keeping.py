@@ -24,7 +24,7 @@ from langchain_asyncfc.recording import answer_in
 from langchain_asyncfc.records import outcome_record
 from langchain_asyncfc.values import plain_value
 
-__all__ = ["Kept", "kept_outcome", "outcome_of"]
+__all__ = ["Kept", "kept_outcome", "outcome_of", "result_of"]
 
 Kept = Mapping[str, Any]
 
@@ -51,6 +51,13 @@ def outcome_of(kept: Any, call_id: str | None) -> Outcome | None:
     return Outcome(
         FutureState(state), _value(kept, result, call_id), result, note=str(note) if note else ""
     )
+
+
+def result_of(found: Any, call_id: str | None) -> Outcome | None:
+    """The outcome of a call that was run in a task, from what that gave; see `outcome_of`."""
+    if isinstance(found, BaseException):
+        return Outcome(FutureState.FAILED, error=found, note=repr(found))
+    return found if isinstance(found, Outcome) else outcome_of(found, call_id)
 
 
 def _value(kept: Kept, result: Any, call_id: str | None) -> Any:

@@ -51,6 +51,7 @@ class Recording:
     __slots__ = (
         "_message",
         "_now",
+        "_own",
         "_raw",
         "_task",
         "began",
@@ -72,6 +73,7 @@ class Recording:
         self.stop: ToolStopped | None = None
         self._raw: Any = _MISSING
         self._message: Any = None
+        self._own: Any = None
 
     def again(self) -> Recording:
         """What is noted when the call is run once more."""
@@ -112,13 +114,17 @@ class Recording:
         """Note what the tool itself returned."""
         self._raw = raw
 
+    def made(self, result: Any) -> None:
+        """Note the tool's own message. Where wrappers stand further inside, it tells of them."""
+        self._own = result if isinstance(result, ToolMessage) else None
+
     def answered(self, result: Any) -> None:
         """Note what `ToolNode` made of it, before wrappers see it."""
         self._message = result.content if isinstance(result, ToolMessage) else None
 
     def let_go(self) -> None:
         """Drop what was noted of the call's result, once its outcome is made."""
-        self._raw, self._message, self.tool = _MISSING, None, None
+        self._raw, self._message, self._own, self.tool = _MISSING, None, None, None
 
     def value(self, tool: BaseTool | None, result: Any, call_id: str | None) -> Any:
         """The value that references to this call get.
@@ -134,6 +140,8 @@ class Recording:
         content = None if message is None else message.content
         raw = self._raw
         if raw is _MISSING or message is not result or content != self._message:
+            return content
+        if self._own is not None and content != self._own.content:
             return content
         if getattr(tool, "response_format", "content") == "content_and_artifact":
             raw = plain_value(*raw) if isinstance(raw, tuple) else raw
@@ -195,8 +203,11 @@ class RecordingTool:
         token = _recording.set(self._recording)
         try:
             if _is_async_only(self._tool):
-                return self._run_on_background_loop(copied.ainvoke(call, config, **kwargs))
-            return copied.invoke(call, config, **kwargs)
+                result = self._run_on_background_loop(copied.ainvoke(call, config, **kwargs))
+            else:
+                result = copied.invoke(call, config, **kwargs)
+            self._recording.made(result)
+            return result
         finally:
             _recording.reset(token)
 
@@ -223,8 +234,13 @@ class RecordingTool:
         token = _recording.set(self._recording)
         try:
             if _is_async(self._tool):
-                return await copied.ainvoke(call, config, **kwargs)
-            return await self._recording.in_pool(lambda: copied.invoke(call, config, **kwargs))
+                result = await copied.ainvoke(call, config, **kwargs)
+            else:
+                result = await self._recording.in_pool(
+                    lambda: copied.invoke(call, config, **kwargs)
+                )
+            self._recording.made(result)
+            return result
         finally:
             _recording.reset(token)
 

@@ -374,6 +374,18 @@ def waits_at_end(thread: Thread) -> list[int]:
     ]
 
 
+def left_open(thread: Thread) -> list[AIMessage]:
+    """The messages before the last human one that wait for futures and got no answer to that."""
+    before = thread.messages[: max(thread.last_human, 0)]
+    answered = {m.tool_call_id for m in before if isinstance(m, ToolMessage)}
+    return [
+        message
+        for message in before
+        if isinstance(message, AIMessage)
+        and any(c["name"] == AWAIT_FUTURE and c["id"] not in answered for c in message.tool_calls)
+    ]
+
+
 def _seen_mark(thread: Thread) -> str:
     """What tells the current run of a thread from earlier ones: its human message."""
     if thread.last_human < 0:

@@ -19,7 +19,7 @@ All that follows, for what refers to them and for what is ordered after them, is
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from typing import Any, Final, cast
@@ -34,17 +34,17 @@ from langchain_asyncfc.durable import once_for_all
 from langchain_asyncfc.futures import FutureState, Outcome, future_id, ordinal_of
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.journal import Journal, read_entry
-from langchain_asyncfc.keeping import kept_outcome, outcome_of
+from langchain_asyncfc.keeping import kept_outcome, result_of
 from langchain_asyncfc.records import Origin, is_json
 from langchain_asyncfc.running_again import RunAgain, run_again
 from langchain_asyncfc.scheduler import ToolFuture
 from langchain_asyncfc.waiting import Flow
 
-__all__ = ["Resuming"]
+__all__ = ["RECORD", "Resuming"]
 
 _logger = logging.getLogger(__name__)
 
-_RECORD: Final = "asyncfc"
+RECORD: Final = "asyncfc"
 
 
 class Resuming(Delivering):
@@ -69,7 +69,7 @@ class Resuming(Delivering):
             yield from self._read_journal(sorted(unknown), kept)
         if self._begins:
             unstarted = yield from self._go_on(template, kept)
-            self._restore_batch(kept)
+            self._restore_batch(kept, unstarted)
         unknown = [o for o in unknown if self._scheduler.get(o) is None]
         if unknown:
             self._revive(sorted(unknown), template, kept, unstarted)
@@ -125,13 +125,12 @@ class Resuming(Delivering):
 
     # -- where this step was stopped ------------------------------------------------------------
 
-    def _to_keep(self, asks: Iterable[ToolFuture]) -> dict[str, Any]:
+    def _to_keep(self) -> dict[str, Any]:
         """What a step keeps that is about to be stopped, since it is run again from its beginning.
 
-        Args:
-            asks: The futures that it lets ask in tasks.
+        That is what nobody was told of yet, what the calls of the last message came to, and which
+        calls have not been started.
         """
-        pending = self._thread.pending
         undelivered = self._scheduler.undelivered()
         mine = (self._scheduler.get(ordinal) for ordinal in self._issued)
         ended = {f.call.ordinal: f for f in (*undelivered, *mine) if f is not None}
@@ -142,18 +141,20 @@ class Resuming(Delivering):
                 if f.outcome is not None
             },
             "unstarted": [
-                f.id
-                for f in self._scheduler.live()
-                if f.state is FutureState.WAITING and f.call.ordinal in pending
+                f.id for f in self._scheduler.live() if f.state is FutureState.WAITING and f.placed
             ],
-            "asks": {f.id: self._as_asked(f) for f in asks},
         }
-        return {_RECORD: record} if any(record.values()) else {}
+        return record if any(record.values()) else {}
 
-    def _as_asked(self, future: ToolFuture) -> Mapping[str, Any]:
-        """What is needed to run a call that asks once more."""
-        args = self._scheduler.arguments(future)["args"]
-        return {"args": args if is_json(args) else None, "namespace": self._asked_in(future)}
+    def _asking_again(self, calls: Sequence[RunAgain]) -> dict[str, Any]:
+        """What a step keeps of calls that ask, before it runs them."""
+        return {
+            c.call.future: {
+                "args": c.tool_call["args"] if is_json(c.tool_call["args"]) else None,
+                "namespace": c.namespace,
+            }
+            for c in calls
+        }
 
     def _asked_in(self, future: ToolFuture) -> str | None:
         """Where a graph goes on that the call runs; see `RunAgain`."""
@@ -164,8 +165,8 @@ class Resuming(Delivering):
     def _go_on(self, template: Invocation, kept: dict[str, Any]) -> Flow[Collection[str]]:
         """Go on where this very step was stopped by interrupts, as often as it was.
 
-        Each time it kept what the run had come to, and then let calls ask. Both are done again in
-        the same order, which gives what was kept, and what the calls came to.
+        What it kept, and the calls that it let ask, come in the same order as then; both give
+        what they gave, and calls are run that had not been answered.
 
         Args:
             template: Runs a call in this step.
@@ -178,6 +179,7 @@ class Resuming(Delivering):
             GraphInterrupt: While not all is answered.
         """
         unstarted: Collection[str] = ()
+        interrupts: list[Any] = []
         while True:
             looked: list[bool] = []
 
@@ -186,20 +188,25 @@ class Resuming(Delivering):
 
             found = yield once_for_all(nothing)
             if looked:
-                return unstarted  # this far it was never stopped
-            record = found.get(_RECORD) if isinstance(found, Mapping) else None
+                break  # this far it was never stopped
+            record = found.get(RECORD) if isinstance(found, Mapping) else None
             if not isinstance(record, Mapping):
                 continue
-            kept.update(record["outcomes"])
-            unstarted = record["unstarted"]
-            asked = [self._asked_again(f, how, template) for f, how in record["asks"].items()]
-            results = yield from run_again([run for run in asked if run is not None])
-            interrupts = [i for r in results if isinstance(r, GraphInterrupt) for i in r.args[0]]
-            if interrupts:
-                self._scheduler.stop()
-                raise GraphInterrupt(tuple(interrupts))
-            for run, result in zip([run for run in asked if run is not None], results, strict=True):
-                kept[run.future] = result
+            kept.update(record.get("outcomes", {}))
+            unstarted = record.get("unstarted", unstarted)
+            asks = record.get("asks", {})
+            calls = [self._asked_again(future, asks[future], template) for future in asks]
+            runs = [call for call in calls if call is not None]
+            results = yield from run_again(runs)
+            for run, result in zip(runs, results, strict=True):
+                if isinstance(result, GraphInterrupt):
+                    interrupts += result.args[0]
+                else:
+                    kept[run.call.future] = run.outcome or result
+        if interrupts:
+            self._scheduler.stop()
+            raise GraphInterrupt(tuple(interrupts))
+        return unstarted
 
     def _asked_again(
         self, future: str, how: Mapping[str, Any], template: Invocation
@@ -207,11 +214,11 @@ class Resuming(Delivering):
         """A call that asked, to be run once more."""
         ordinal = ordinal_of(future)
         origin = self._origin(ordinal) if ordinal is not None else None
-        if origin is None:
+        if ordinal is None or origin is None:
             return None
+        call = self._read(ordinal, origin.tool_call, origin.first, message=origin.message)
         tool_call = cast("ToolCall", {**origin.tool_call, "args": how["args"]})
-        tool = self._policy.toolbox.on(tool_call["name"]).tool
-        return RunAgain(future, tool_call, template.of(tool_call, tool), how["namespace"])
+        return RunAgain(call, tool_call, template.of(tool_call, call.facts.tool), how["namespace"])
 
     def _origin(self, ordinal: int) -> Origin | None:
         """Where a call was made that is pending, or that the last message made."""
@@ -232,19 +239,34 @@ class Resuming(Delivering):
             batch.id or object(), batch.tool_calls, self._thread.highest
         )
 
-    def _restore_batch(self, kept: Mapping[str, Any]) -> None:
-        """Take over what was kept of the calls of the last message, which nothing answers yet."""
+    def _restore_batch(self, kept: Mapping[str, Any], unstarted: Collection[str]) -> None:
+        """Take over what is known of the calls of the last message, which nothing answers yet.
+
+        Where each came to a task of its own, some are answered already, and the others' tasks are
+        not shown that. Those that were not started are issued with the ones that come in.
+        """
         first = self._first_of_batch()
         batch = self._thread.batch
         ended: list[tuple[Call, Outcome | None]] = []
         made = [c for c in batch.tool_calls if not is_control(c)] if batch is not None else []
-        for ordinal, call in enumerate(made, first):
-            outcome = outcome_of(kept.get(future_id(ordinal)), call["id"])
-            if outcome is not None and self._scheduler.get(ordinal) is None:
-                ended.append((self._read(ordinal, call, first), outcome))
+        for ordinal, tool_call in enumerate(made, first):
+            if self._scheduler.get(ordinal) is not None or ordinal in self._thread.pending:
+                continue
+            outcome = result_of(kept.get(future_id(ordinal)), tool_call["id"])
+            if outcome is not None:
+                ended.append((self._read(ordinal, tool_call, first), outcome))
+            elif future_id(ordinal) in unstarted:
+                self._unstarted.add(tool_call["id"])
         for future in self._scheduler.restore(ended, self._lane, self._thread.value_of):
-            if kept[future.id].get("delivered"):
+            if isinstance(found := kept[future.id], Mapping) and found.get("delivered"):
                 self._scheduler.mark_delivered(future)
+
+    def _run_by(self, template: Invocation, future: ToolFuture, message: AIMessage | None) -> None:
+        call = future.call
+        run_by = template.of(call.tool_call, call.facts.tool).apart(call.ordinal)
+        if not future.done:
+            run_by = self._noted(run_by, call, message)
+        self._scheduler.provide(future, run_by, copy_context())
 
     # -- what is pending ------------------------------------------------------------------------
 
@@ -263,27 +285,23 @@ class Resuming(Delivering):
             kept: What was kept of some, by future.
             unstarted: Those that are known not to have been started.
         """
-        messages: dict[int, list[tuple[Call, Outcome | None]]] = {}
+        messages: dict[int, tuple[AIMessage, list[tuple[Call, Outcome | None]]]] = {}
         for ordinal in ordinals:
             origin = self._thread.origin(ordinal)
             if origin is None:
                 continue
             call = self._read(ordinal, origin.tool_call, origin.first, message=origin.message)
-            outcome = outcome_of(kept.get(call.future), call.id)
+            outcome = result_of(kept.get(call.future), call.id)
             if outcome is None:
                 started = call.future not in unstarted
                 outcome = _again_or_lost(call, origin.first, started=started)
-            messages.setdefault(id(origin.message), []).append((call, outcome))
-        for calls in messages.values():
+            calls = messages.setdefault(id(origin.message), (origin.message, []))[1]
+            calls.append((call, outcome))
+        for message, calls in messages.values():
             for future in self._scheduler.restore(calls, self._lane, self._thread.value_of):
-                call = future.call
                 future.placed = True
-                future.placeholder = self._thread.pending[call.ordinal].id
-                own = template.of(call.tool_call, call.facts.tool).numbered(call.ordinal)
-                origin = self._thread.origin(call.ordinal)
-                if origin is not None and not future.done:
-                    own = self._noted(own, call, origin.message)
-                self._scheduler.provide(future, own, copy_context())
+                future.placeholder = self._thread.pending[future.call.ordinal].id
+                self._run_by(template, future, message)
 
 
 def _may_run_again(call: Call) -> bool:

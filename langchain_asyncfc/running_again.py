@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.messages import ToolCall
 from langgraph.config import get_config
 
+from langchain_asyncfc.calls import Call
 from langchain_asyncfc.configs import going_on
 from langchain_asyncfc.durable import asked
-from langchain_asyncfc.futures import Outcome
+from langchain_asyncfc.executors import worker_pool
+from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.keeping import Kept, kept_outcome
 from langchain_asyncfc.recording import Recording
+from langchain_asyncfc.scheduler import timed_out
 from langchain_asyncfc.waiting import Flow
 
 __all__ = ["RunAgain", "run_again"]
+
+_RECORD: Final = "asyncfc"
 
 
 @dataclass(slots=True)
@@ -25,8 +32,8 @@ class RunAgain:
     """One call.
 
     Attributes:
-        future: The id of its future.
-        tool_call: The call, with values for references.
+        call: The call as the model made it.
+        tool_call: The same, with values for references.
         invocation: Runs it.
         namespace: Where a graph that its tool runs has the checkpoint from which it goes on, if
             there is one.
@@ -34,20 +41,50 @@ class RunAgain:
             can be kept.
     """
 
-    future: str
+    call: Call
     tool_call: ToolCall
     invocation: Invocation
     namespace: str | None
     outcome: Outcome | None = field(default=None)
 
     def run(self) -> Kept:
-        """Run it in this thread."""
-        return self._kept(self._here().run(self.tool_call, Recording(_no_clock, self.future)))
+        """Run it in this thread; where it has a time limit, in one that can be left behind."""
+        recording = Recording(time.monotonic, self.call.future)
+        limit = self.call.facts.timeout
+        here = self._here()
+        if limit is None:
+            return self._kept(here.run(self.tool_call, recording))
+        running = worker_pool().submit(here.run, self.tool_call, recording)
+        try:
+            return self._kept(running.result(limit))
+        except TimeoutError:
+            recording.stop = timed_out(self.call)
+            recording.interrupt()
+            return self._kept(Outcome(FutureState.FAILED, note=str(recording.stop)))
 
     async def arun(self) -> Kept:
         """Run it on this event loop."""
-        recording = Recording(_no_clock, self.future)
-        return self._kept(await self._here().arun(self.tool_call, recording))
+        loop = asyncio.get_running_loop()
+        recording = Recording(loop.time, self.call.future)
+        running = asyncio.ensure_future(self._here().arun(self.tool_call, recording))
+
+        def end() -> None:
+            recording.stop = timed_out(self.call)
+            running.cancel()
+
+        limit = self.call.facts.timeout
+        timer = None if limit is None else loop.call_later(limit, end)
+        try:
+            outcome = await running
+        except asyncio.CancelledError:
+            if recording.stop is None:
+                raise
+        finally:
+            if timer is not None:
+                timer.cancel()
+        if recording.stop is not None:
+            outcome = Outcome(FutureState.FAILED, note=str(recording.stop))
+        return self._kept(outcome)
 
     def _here(self) -> Invocation:
         config = get_config()
@@ -59,7 +96,8 @@ class RunAgain:
         if outcome.error is not None:
             raise outcome.error
         self.outcome = outcome
-        return kept_outcome(self.tool_call["id"], outcome)
+        # Not on top, where LangGraph would take a message in it for one that was just made.
+        return {_RECORD: kept_outcome(self.tool_call["id"], outcome)}
 
 
 def run_again(calls: Sequence[RunAgain]) -> Flow[list[Any]]:
@@ -71,8 +109,4 @@ def run_again(calls: Sequence[RunAgain]) -> Flow[list[Any]]:
     if not calls:
         return []
     results: list[Any] = yield asked([call.run for call in calls], [call.arun for call in calls])
-    return results
-
-
-def _no_clock() -> float:
-    return 0.0
+    return [r.get(_RECORD) if isinstance(r, Mapping) else r for r in results]

@@ -340,10 +340,11 @@ class DetachedRuns:
             return True
 
     def _drop_finished(self) -> None:
-        """Without a thread nobody will ask for what is finished."""
-        for key in [key for key in self._kept if key[0][0] is None]:
-            self._kept[key] = [s for s in self._kept[key] if s.live()]
-            if not self._kept[key]:
+        """Without a thread nobody will ask for what is finished, nor after a loop was closed."""
+        for key, kept in list(self._kept.items()):
+            has_thread = key[0][0] is not None
+            kept[:] = [s for s in kept if not s.is_gone() and (has_thread or s.live())]
+            if not kept:
                 del self._kept[key]
 
     def take(

@@ -89,6 +89,7 @@ class Scheduler:
         self._twins: dict[tuple[Lane, str], ToolFuture] = {}
         self._values = Values(self._futures)
         self._running: dict[Lane, int] = defaultdict(int)
+        self._asks: set[int] = set()
         self._queues: dict[Lane, list[tuple[int, ToolFuture]]] = defaultdict(list)
 
     # -- questions ------------------------------------------------------------------------------
@@ -101,6 +102,10 @@ class Scheduler:
     def at_home(self) -> bool:
         """Whether futures can go on from here: on the event loop where they began."""
         return self._home.is_here()
+
+    def is_gone(self) -> bool:
+        """Whether no future can go on any more: the event loop is closed."""
+        return self._home.is_gone()
 
     def get(self, ordinal: int) -> ToolFuture | None:
         """The future with this ordinal, if it was issued in this run and came to be run."""
@@ -143,17 +148,19 @@ class Scheduler:
     # -- events ---------------------------------------------------------------------------------
 
     def belongs_to(self, placeholders: Iterable[str | None]) -> bool:
-        """Whether what is left here are the futures that a thread's messages tell of, and no more.
+        """Whether what is left here are the futures that a thread's messages tell of.
 
-        If not, it belongs to another branch of the thread, or to another graph.
+        If not, it belongs to another branch of the thread, or to another graph. The placeholder of
+        a future may be gone, as after a summary, but not the youngest one: a branch that has that
+        one has all that came before.
 
         Args:
             placeholders: The ids of the thread's placeholders.
         """
         known = set(placeholders)
         with self._lock:
-            left = [*self._live.values(), *self._undelivered.values()]
-            return bool(left) and all(future.placeholder in known for future in left)
+            left = {**self._live, **self._undelivered}
+            return bool(left) and left[max(left)].placeholder in known
 
     def first_ordinal(self, message: object, calls: Sequence[ToolCall], highest: int) -> int:
         """The ordinal of a message's first call, the same each time the message comes in.
@@ -287,6 +294,22 @@ class Scheduler:
         with self._lock:
             return [future for future in self._live.values() if future.goes_on]
 
+    def place(self, futures: Sequence[ToolFuture]) -> bool:
+        """Have a step leave unfinished calls behind, with placeholders.
+
+        Returns:
+            Whether it may. It may not leave a call behind that asks, or while the run is about to
+            stop, since nobody would look after it.
+        """
+        with self._lock:
+            for future in futures:
+                stays = self.interrupted or (self.interrupting and future.state is _RUNNING)
+                if not future.done and (stays or future.asks is not None):
+                    return False
+            for future in futures:
+                future.placed = True
+            return True
+
     def arguments(self, future: ToolFuture) -> ToolCall:
         """The tool call of a running future, with values for references."""
         with self._lock:
@@ -302,8 +325,8 @@ class Scheduler:
             self._give_up_waiting()
 
     def _is_stuck(self) -> bool:
-        """Whether the run stops, and nothing runs for which a waiting call could start."""
-        return self.interrupted and not any(future.goes_on for future in self._live.values())
+        """Whether waiting calls wait for those that ask, or for nothing: the run stops."""
+        return bool(self.interrupted or self._asks) and not any(self._running.values())
 
     def _give_up_waiting(self) -> None:
         if self._is_stuck():
@@ -314,8 +337,12 @@ class Scheduler:
         """Take the outcome of a call that asked and was run in the foreground."""
         with self._lock:
             if future.asks is not None and not future.done:
-                future.asks = None
+                self._no_longer_asks(future)
                 self._end(future, outcome)
+
+    def _no_longer_asks(self, future: ToolFuture) -> None:
+        future.asks = None
+        self._asks.discard(future.call.ordinal)
 
     def mark_delivered(self, future: ToolFuture) -> None:
         """Note that the model was told of an outcome."""
@@ -334,7 +361,7 @@ class Scheduler:
     def when_done(self, future: ToolFuture, callback: Callable[[], None]) -> bool:
         """Have a function called when a future ends or asks, in the thread in which it does.
 
-        It is also called when the run stops before the call was started.
+        It is also called when the call waits for one that asks, and when the run stops before.
 
         Returns:
             Whether there is something to wait for; else the function is never called.
@@ -634,7 +661,9 @@ class Scheduler:
     def _ask(self, future: ToolFuture, asked: GraphInterrupt) -> None:
         """Note that a call's tool asked for something. It waits for a step that lets it ask."""
         future.asks = asked
+        self._asks.add(future.call.ordinal)
         self._notify(future)
+        self._give_up_waiting()
 
     def _conclude(self, future: ToolFuture, outcome: Outcome) -> None:
         if future.state is not outcome.state:
@@ -688,16 +717,14 @@ class Scheduler:
         if future.leader is not None and future in future.leader.sharers:
             future.leader.sharers.remove(future)
         if future.state is _WAITING or future.asks is not None:
-            future.asks = None
+            self._no_longer_asks(future)
             self._end(future, Outcome(_CANCELLED))
         else:
             self._stop(future, ToolCancelled(f"{future.id} ({future.call.name}) was cancelled."))
 
     def _time_out(self, future: ToolFuture) -> None:
         with self._lock:
-            limit = future.call.facts.timeout
-            msg = f"Tool '{future.call.name}' was ended after its timeout of {limit:g} seconds."
-            self._stop(future, ToolTimeout(msg))
+            self._stop(future, timed_out(future.call))
 
     def _stop(self, future: ToolFuture, reason: ToolCancelled | ToolTimeout) -> None:
         if future.recording.stop is None:
@@ -708,6 +735,12 @@ class Scheduler:
                 _logger.info(
                     "%s A sync tool cannot be stopped; what it returns is dropped.", reason
                 )
+
+
+def timed_out(call: Call) -> ToolTimeout:
+    """What ends a call that has run for too long."""
+    limit = call.facts.timeout
+    return ToolTimeout(f"Tool '{call.name}' was ended after its timeout of {limit:g} seconds.")
 
 
 def _latest_waiting_first(future: ToolFuture) -> tuple[bool, int]:

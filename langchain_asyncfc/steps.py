@@ -33,6 +33,7 @@ from langchain_asyncfc.errors import ReferenceProblem
 from langchain_asyncfc.futures import FutureState, future_id
 from langchain_asyncfc.records import (
     AWAIT_FUTURE,
+    left_open,
     literal_record,
     seen_again,
     unchained,
@@ -101,7 +102,19 @@ class Step(Answering):
 
     def _is_unknown(self) -> bool:
         """Whether something is pending that this run knows nothing of."""
-        return any(self._scheduler.get(ordinal) is None for ordinal in self._thread.pending)
+        return any(
+            self._scheduler.get(ordinal) is None and self._thread.origin(ordinal) is not None
+            for ordinal in self._thread.pending
+        )
+
+    def deliver(self) -> Flow[list[Answer]]:
+        """Deliver what has become finished; see `Delivering.deliver`.
+
+        A premature answer that called the tools is an answer again, if the run that was to go on
+        from there was left.
+        """
+        delivered = yield from super().deliver()
+        return [*map(_not_calling, left_open(self._thread)), *delivered]
 
     def _to_tools(self, final: AIMessage) -> list[Answer]:
         """Let the premature answer call the tools, where something has to be run."""
@@ -253,6 +266,12 @@ class Step(Answering):
 
 def _await_call() -> ToolCall:
     return ToolCall(name=AWAIT_FUTURE, args={}, id=f"call_{uuid4().hex[:24]}", type="tool_call")
+
+
+def _not_calling(message: AIMessage) -> AIMessage:
+    """A message without the call to `await_future` that the runtime put into it."""
+    calls = [call for call in message.tool_calls if call["name"] != AWAIT_FUTURE]
+    return message.model_copy(update={"tool_calls": calls})
 
 
 def _not_taken(message: ToolMessage, names: str) -> ToolMessage:

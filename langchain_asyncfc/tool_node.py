@@ -381,4 +381,7 @@ def tools_condition(
     mark_reviewed()
     if _tools_condition(state, messages_key) == "tools":
         return "tools"
-    return "tools" if waits_at_end(read_thread(_messages(state, messages_key))) else "__end__"
+    thread = read_thread(_messages(state, messages_key))
+    # Where the last calls are answered, the tools node would run them again.
+    over = thread.batch is not None and not thread.batch.tool_calls
+    return "tools" if over and waits_at_end(thread) else "__end__"

@@ -72,6 +72,10 @@ class Home(Protocol):
         """Whether this is the place: the same event loop, or any thread."""
         ...
 
+    def is_gone(self) -> bool:
+        """Whether nothing will ever happen here again: the event loop is closed."""
+        ...
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back after some seconds. The returned function calls it off."""
         ...

@@ -58,6 +58,10 @@ class LoopHome:
             return asyncio.get_running_loop() is self.loop
         return False
 
+    def is_gone(self) -> bool:
+        """Whether the event loop is closed."""
+        return self.loop.is_closed()
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back on the loop after some seconds."""
         return self.loop.call_later(seconds, callback).cancel

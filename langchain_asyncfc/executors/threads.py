@@ -207,6 +207,10 @@ class ThreadHome:
         """Threads are everywhere."""
         return True
 
+    def is_gone(self) -> bool:
+        """There are always threads."""
+        return False
+
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Callable[[], None]:
         """Call back in the background loop's thread after some seconds."""
         loop = background_loop()

@@ -1,0 +1,54 @@
+"""Rule 20 for any number of questions, in any order of answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from langchain_core.messages import HumanMessage
+from langgraph.types import Command
+
+from tests.integration.reliability.interrupts import PURE, Case, Way, check_same, opened, yes
+
+LATE = "turn 0"  # five seconds later
+
+
+def _case(times: list[int], placed: list[bool]) -> Case:
+    """As many tools as there are numbers, each of which asks so often, and two that work."""
+
+    def tools(desk: Any) -> Any:
+        asking = [
+            desk.ask(f"ask_{n}", PURE, times=often, until=LATE if late else None)
+            for n, (often, late) in enumerate(zip(times, placed, strict=True))
+        ]
+        return [*asking, desk.work("work", PURE), desk.work("slow", PURE, until="turn 0")]
+
+    asks = [(f"ask_{n}", {"x": "a"}) for n in range(len(times))]
+    return Case(
+        tools, [[("work", {"x": "a"}), *asks, ("slow", {"x": "a"})], [("work", {"x": "b"})]]
+    )
+
+
+@pytest.mark.parametrize("face", ["node", "middleware"])
+@given(data=st.data())
+@settings(max_examples=30, deadline=None)
+def test_any_order_of_answers(face: Any, data: st.DataObject) -> None:
+    """Whichever of the open questions are answered first, the end is the same."""
+    times = data.draw(st.lists(st.integers(1, 3), min_size=1, max_size=4), label="times")
+    placed = data.draw(
+        st.lists(st.booleans(), min_size=len(times), max_size=len(times)), label="placed"
+    )
+    case = _case(times, placed)
+    desk, talk = opened(case, Way(face, is_async=True))
+    talk.run({"messages": [HumanMessage("go")]})
+    for _ in range(sum(times) + 1):
+        asked = talk.asked()
+        if not asked:
+            break
+        chosen = data.draw(
+            st.lists(st.sampled_from(asked), min_size=1, unique_by=lambda i: i.id), label="answered"
+        )
+        talk.run(Command(resume={i.id: yes(i.value) for i in chosen}))
+    check_same(case, desk, talk.messages())
