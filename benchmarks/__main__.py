@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import bound, core, end_to_end, overhead
+from benchmarks import bound, core, end_to_end, overhead, soak
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -19,6 +19,7 @@ PARTS: dict[str, tuple[str, str, Callable[..., list[str]]]] = {
     "end_to_end": ("End to end", end_to_end.__doc__ or "", end_to_end.report),
     "overhead": ("Overhead on fast calls", overhead.__doc__ or "", overhead.report),
     "core": ("The pure core", core.__doc__ or "", core.report),
+    "soak": ("Load and soak", soak.__doc__ or "", soak.report),
 }
 
 

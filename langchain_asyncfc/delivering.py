@@ -51,6 +51,7 @@ class Delivering:
         whole: Whether all open calls of the last message are to come, in this step or beside it.
         begins: Whether the run begins with this step, as one that goes on after an interrupt or a
             crash.
+        resumed: Whether the run goes on from a checkpoint, from here or an earlier step.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Delivering:
         whole: bool = True,
         place: tuple[str | None, str] = (None, ""),
         begins: bool = False,
+        resumed: bool = False,
     ) -> None:
         self._policy = policy
         self._lane = lane
@@ -76,6 +78,7 @@ class Delivering:
         self._place = place
         self._nested = bool(place[1])
         self._begins = begins
+        self._resumed = resumed
         self._issued = range(0)
         self._edited: set[int] = set()
         self._unstarted: set[str | None] = set()

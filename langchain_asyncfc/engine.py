@@ -17,6 +17,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.message import push_message
 
+from langchain_asyncfc.configs import is_resumed
 from langchain_asyncfc.delivery import Answer, tool_messages_in
 from langchain_asyncfc.executors import Executor
 from langchain_asyncfc.policy import Delivery, OnFinal, Policy
@@ -197,6 +198,7 @@ class Engine:
             whole=run is None or run.reviewed,
             place=thread_key(config),
             begins=begins,
+            resumed=is_resumed(config),
         )
 
     def _comes_back(self, run: GraphRun | None, thread: Thread, *, begins: bool) -> bool:

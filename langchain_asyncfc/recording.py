@@ -10,10 +10,11 @@ them at every call.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import inspect
 import typing
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextvars import ContextVar
 from typing import Any, Final
@@ -54,6 +55,7 @@ class Recording:
         "_own",
         "_raw",
         "_task",
+        "_traced",
         "began",
         "config",
         "future",
@@ -66,6 +68,7 @@ class Recording:
         self.future = future
         self._now = now
         self._task: asyncio.Task[Any] | None = None
+        self._traced = False
         self.in_queue = False
         self.began: float | None = None
         self.config: RunnableConfig | None = None
@@ -95,18 +98,36 @@ class Recording:
         return await asyncio.get_running_loop().run_in_executor(worker_pool(), run)
 
     def interrupt(self) -> bool:
-        """End the tool if it runs on the background loop; `False` if it does not."""
-        task = self._task  # another thread takes it away when the tool ends
+        """End an async tool; `False` if it is not known where it runs.
+
+        The tool itself is ended, and not what LangChain does around it: a trace whose opening is
+        cancelled is never closed. `stop` is set by then, so that a tool that has not begun never
+        does.
+        """
+        traced, task = self._traced, self._task  # another thread may end the tool meanwhile
         if task is None:
-            return False
-        task.get_loop().call_soon_threadsafe(task.cancel)
+            return traced
+        with contextlib.suppress(RuntimeError):  # its loop was closed
+            task.get_loop().call_soon_threadsafe(task.cancel)
         return True
 
-    async def on_background_loop(self, running: Awaitable[Any]) -> Any:
-        """Run an async-only tool for a thread that waits for it."""
+    @contextlib.contextmanager
+    def traced(self, tool: BaseTool) -> Iterator[None]:
+        """The time in which LangChain runs a tool; its trace is opened and closed in it."""
+        self._traced = _calls_arun(type(tool))
+        try:
+            yield
+        finally:
+            self._traced = False
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        """The time in which the tool itself runs, as a task of its own."""
         self._task = asyncio.current_task()
         try:
-            return await running
+            if self.stop is not None:
+                raise self.stop
+            yield
         finally:
             self._task = None
 
@@ -195,17 +216,25 @@ class RecordingTool:
 
     def invoke(self, call: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run the tool in this thread; an async-only one on the background loop."""
+        if _is_async_only(self._tool):
+            with self._recording.traced(self._tool):
+                return self._invoke(call, config, self._ainvoke_on_background_loop, **kwargs)
+        return self._invoke(call, config, lambda tool: tool.invoke, **kwargs)
+
+    def _invoke(
+        self,
+        call: Any,
+        config: RunnableConfig | None,
+        how: Callable[[BaseTool], Callable[..., Any]],
+        **kwargs: Any,
+    ) -> Any:
         if self._recording.stop is not None:
             raise self._recording.stop  # a wrapper tries again although the call was ended
         copied = _noting(self._tool)
-        config = self._named(config)
         self._recording.tool = self._tool
         token = _recording.set(self._recording)
         try:
-            if _is_async_only(self._tool):
-                result = self._run_on_background_loop(copied.ainvoke(call, config, **kwargs))
-            else:
-                result = copied.invoke(call, config, **kwargs)
+            result = how(copied)(call, self._named(config), **kwargs)
             self._recording.made(result)
             return result
         finally:
@@ -217,12 +246,15 @@ class RecordingTool:
         metadata = {**(known.get("metadata") or {}), FUTURE_METADATA: self._recording.future}
         return {**known, "metadata": metadata}
 
-    def _run_on_background_loop(self, running: Awaitable[Any]) -> Any:
-        coroutine = self._recording.on_background_loop(running)
-        try:
-            return asyncio.run_coroutine_threadsafe(coroutine, background_loop()).result()
-        except CancelledError as error:
-            raise self._recording.stop or ToolCancelled("The tool was cancelled.") from error
+    def _ainvoke_on_background_loop(self, tool: BaseTool) -> Callable[..., Any]:
+        def run(*args: Any, **kwargs: Any) -> Any:
+            running: Any = tool.ainvoke(*args, **kwargs)
+            try:
+                return asyncio.run_coroutine_threadsafe(running, background_loop()).result()
+            except CancelledError as error:
+                raise self._recording.stop or ToolCancelled("The tool was cancelled.") from error
+
+        return run
 
     async def ainvoke(self, call: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run the tool on this loop; a sync-only one in the worker pool."""
@@ -234,7 +266,8 @@ class RecordingTool:
         token = _recording.set(self._recording)
         try:
             if _is_async(self._tool):
-                result = await copied.ainvoke(call, config, **kwargs)
+                with self._recording.traced(self._tool):
+                    result = await copied.ainvoke(call, config, **kwargs)
             else:
                 result = await self._recording.in_pool(
                     lambda: copied.invoke(call, config, **kwargs)
@@ -254,6 +287,15 @@ def _is_async(tool: BaseTool) -> bool:
             for name in ("_arun", "arun", "ainvoke")
         )
     return True  # at least its callbacks run on the loop; see `_make_arun`
+
+
+def _calls_arun(kind: type[BaseTool]) -> bool:
+    """Whether a tool is run by LangChain's own `ainvoke`, so that `_arun` says when it begins."""
+    libraries_own = (BaseTool, StructuredTool, Tool)
+    return all(
+        getattr(kind, name) in [getattr(base, name) for base in libraries_own]
+        for name in ("arun", "ainvoke")
+    )
 
 
 def _is_async_only(tool: BaseTool) -> bool:
@@ -313,14 +355,15 @@ def _make_arun(*, has_own: bool) -> Callable[..., Any]:
     async def _arun(*args: Any, **kwargs: Any) -> Any:
         recording = _recording.get()
         try:
-            if has_own:
-                raw = await recording.tool._arun(*args, **kwargs)
-            else:
-                raw = await _run_in_pool(recording, *args, **kwargs)
+            with recording.running():
+                if has_own:
+                    raw = await recording.tool._arun(*args, **kwargs)
+                else:
+                    raw = await _run_in_pool(recording, *args, **kwargs)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if recording.stop is None and task is not None and task.cancelling():
-                raise  # the event loop itself is shut down
+                raise  # a wrapper gives up, or the event loop itself is shut down
             # As an `Exception`, or the tool's trace would never be closed: LangChain's `arun`
             # lets `CancelledError` pass without an event.
             raise recording.stop or ToolCancelled("The tool was cancelled.") from error

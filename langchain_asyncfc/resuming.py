@@ -65,10 +65,12 @@ class Resuming(Delivering):
         kept: dict[str, Any] = {}
         unstarted: Collection[str] = ()
         unknown = [o for o in self._thread.pending if self._scheduler.get(o) is None]
-        if self._journal is not None and (self._begins or unknown):
+        first = self._resumed and not self._scheduler.journal_read
+        if self._journal is not None and (first or self._begins or unknown):
             yield from self._read_journal(sorted(unknown), kept)
         if self._begins:
             unstarted = yield from self._go_on(template, kept)
+        if kept or unstarted:
             self._restore_batch(kept, unstarted)
         unknown = [o for o in unknown if self._scheduler.get(o) is None]
         if unknown:
@@ -93,11 +95,12 @@ class Resuming(Delivering):
         """
         journal = self._journal
         assert journal is not None  # noqa: S101 - asked before
+        self._scheduler.journal_read = True
         entries: dict[str, Any] = yield journal.read()
         if not entries:
             return
         first = self._first_of_batch()
-        wanted = [*pending, *(range(first, first + self._made()) if self._begins else ())]
+        wanted = [*pending, *(range(first, first + self._made()) if self._resumed else ())]
         used: set[str] = set()
         for ordinal in wanted:
             origin = self._origin(ordinal)
@@ -257,7 +260,8 @@ class Resuming(Delivering):
                 ended.append((self._read(ordinal, tool_call, first), outcome))
             elif future_id(ordinal) in unstarted:
                 self._unstarted.add(tool_call["id"])
-        for future in self._scheduler.restore(ended, self._lane, self._thread.value_of):
+        known_as = batch.id if batch is not None else None
+        for future in self._scheduler.restore(known_as, ended, self._lane, self._thread.value_of):
             if isinstance(found := kept[future.id], Mapping) and found.get("delivered"):
                 self._scheduler.mark_delivered(future)
 
@@ -298,7 +302,9 @@ class Resuming(Delivering):
             calls = messages.setdefault(id(origin.message), (origin.message, []))[1]
             calls.append((call, outcome))
         for message, calls in messages.values():
-            for future in self._scheduler.restore(calls, self._lane, self._thread.value_of):
+            for future in self._scheduler.restore(
+                message.id, calls, self._lane, self._thread.value_of
+            ):
                 future.placed = True
                 future.placeholder = self._thread.pending[future.call.ordinal].id
                 self._run_by(template, future, message)

@@ -70,7 +70,8 @@ class RunAgain:
 
         def end() -> None:
             recording.stop = timed_out(self.call)
-            running.cancel()
+            if not recording.interrupt():
+                running.cancel()
 
         limit = self.call.facts.timeout
         timer = None if limit is None else loop.call_later(limit, end)

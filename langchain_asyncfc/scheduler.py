@@ -60,6 +60,7 @@ class Scheduler:
         latest: By key of the state the ordinal of the youngest call that updated it.
         batch: What steps remember of the message that was issued last.
         journaled: By ordinal where the journal notes a call.
+        journal_read: Whether a step has looked there for what earlier runs left.
         interrupting: Whether the run is about to stop, so that no later step of it delivers.
         interrupted: Whether it stops with an interrupt now; see `stop`.
     """
@@ -80,6 +81,7 @@ class Scheduler:
         self.latest: dict[str, int] = {}
         self.batch: Any = None
         self.journaled: dict[int, Entry] = {}
+        self.journal_read = False
         self.interrupting = False
         self.interrupted = False
         self._failure_callbacks: list[Callable[[], None]] = []
@@ -264,24 +266,34 @@ class Scheduler:
 
     def restore(
         self,
+        message: object,
         calls: Sequence[tuple[Call, Outcome | None]],
         lane: Lane,
         earlier_value: Callable[[int], Any],
     ) -> list[ToolFuture]:
-        """Take over calls of one message that an earlier run issued. None of them is known here.
+        """Take over calls of one message that an earlier run issued.
+
+        Where several tasks of a step do so at once, each call is taken over by one of them.
 
         Args:
+            message: What tells the message from others of this run.
             calls: The calls in the model's order, each with its outcome if it has ended; the
                 others start once provided for.
             lane: How they are run.
             earlier_value: As for `issue`.
+
+        Returns:
+            The futures of those that were not known.
         """
         with self._lock:
-            self._batch += 1
+            unknown = [(call, end) for call, end in calls if self.get(call.ordinal) is None]
+            if unknown and message != self._message:
+                self._message = message
+                self._batch += 1
             self._values.earlier = earlier_value
             return [
                 self._issue(call, lane) if outcome is None else self._ended(call, lane, outcome)
-                for call, outcome in calls
+                for call, outcome in unknown
             ]
 
     def asking(self) -> list[ToolFuture]:

@@ -7,6 +7,7 @@ from langchain_asyncfc.executors.threads import (
     ThreadHome,
     WorkerPool,
     background_loop,
+    wait_at_exit,
     worker_pool,
 )
 
@@ -20,5 +21,6 @@ __all__ = [
     "ThreadHome",
     "WorkerPool",
     "background_loop",
+    "wait_at_exit",
     "worker_pool",
 ]

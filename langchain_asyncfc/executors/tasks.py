@@ -35,7 +35,8 @@ class TaskExecutor:
         task.add_done_callback(ended)
 
         def cancel() -> None:
-            task.cancel()
+            if not job.interrupt():
+                task.cancel()
 
         return cancel
 

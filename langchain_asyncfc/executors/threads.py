@@ -4,12 +4,19 @@ Neither of the pools at hand fits. asyncio's default executor has `cpu + 4` thre
 tools in the background would fill until sync model calls starve. `ThreadPoolExecutor` threads are
 joined at exit, so one hung tool keeps the process from ending; and with any fixed size, tools
 that run graphs of their own can wait for each other's workers for ever.
+
+Nothing can stop a running thread, and a daemon thread dies where it stands when the process ends:
+a tool might be in the middle of writing a file. So the exit of the process waits for tools that
+still run, but not for long; `wait_at_exit` says how long.
 """
 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import functools
+import logging
 import queue
 import threading
 import time
@@ -18,12 +25,22 @@ from concurrent.futures import Executor as FuturesExecutor
 from concurrent.futures import Future
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, Final, ParamSpec, TypeVar
+from weakref import WeakSet
 
 from langchain_asyncfc.executors.base import Job
 from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.once import once
 
-__all__ = ["ThreadExecutor", "ThreadHome", "WorkerPool", "background_loop", "worker_pool"]
+__all__ = [
+    "ThreadExecutor",
+    "ThreadHome",
+    "WorkerPool",
+    "background_loop",
+    "wait_at_exit",
+    "worker_pool",
+]
+
+_logger = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -37,11 +54,16 @@ _RELIEF_SECONDS: Final = 0.005
 """How long work may queue before threads are added: the interpreter's own switch interval."""
 _IDLE_SECONDS: Final = 10.0
 """How long a thread without work is kept; what anyio keeps its worker threads."""
+_EXIT_SECONDS: Final = 2.0
+"""How long the exit of the process waits for sync tools: enough to end a write, no nuisance."""
 
 _in_worker: ContextVar[bool] = ContextVar("asyncfc_in_worker", default=False)
 
 
 _Item = tuple[Future[Any], Callable[[], Any]]
+
+_pools: WeakSet[WorkerPool] = WeakSet()
+_exit_seconds: float | None = _EXIT_SECONDS
 
 
 class WorkerPool(FuturesExecutor):
@@ -64,6 +86,9 @@ class WorkerPool(FuturesExecutor):
         self._threads = 0
         self._taken = 0
         self._relieving = False
+        self._unfinished = 0
+        self._at_rest = threading.Condition(self._lock)
+        _pools.add(self)
 
     def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]:
         """Run a function in a worker, in a copy of the caller's context."""
@@ -78,6 +103,7 @@ class WorkerPool(FuturesExecutor):
             grow = busy and (nested or self._threads < self._at_once)
             self._queued += not (grow and nested)
             self._threads += grow
+            self._unfinished += 1
             relieve = busy and not grow and not self._relieving
             self._relieving = self._relieving or relieve
         item = (future, functools.partial(context.run, _marked, fn))
@@ -90,6 +116,19 @@ class WorkerPool(FuturesExecutor):
         if relieve:
             background_loop().call_soon_threadsafe(self._watch_queue, self._taken)
         return future
+
+    def rest(self, timeout: float | None) -> int:
+        """Wait until no work is left.
+
+        Args:
+            timeout: Seconds at most; `None` for no limit.
+
+        Returns:
+            How many calls have not finished.
+        """
+        with self._at_rest:
+            self._at_rest.wait_for(lambda: not self._unfinished, timeout)
+            return self._unfinished
 
     def _start_thread(self, first: _Item | None = None) -> None:
         thread = threading.Thread(
@@ -116,7 +155,7 @@ class WorkerPool(FuturesExecutor):
 
     def _serve(self, first: _Item | None) -> None:
         if first is not None:
-            _complete(*first)
+            self._complete(*first)
             del first
         while True:
             with self._lock:
@@ -134,8 +173,15 @@ class WorkerPool(FuturesExecutor):
                 self._idle -= 1
                 self._queued -= 1
                 self._taken += 1
-            _complete(future, work)
+            self._complete(future, work)
             del future, work
+
+    def _complete(self, future: Future[Any], work: Callable[[], Any]) -> None:
+        _run(future, work)
+        with self._at_rest:
+            self._unfinished -= 1
+            if not self._unfinished:
+                self._at_rest.notify_all()
 
 
 def _marked(fn: Callable[[], _T]) -> _T:
@@ -143,7 +189,7 @@ def _marked(fn: Callable[[], _T]) -> _T:
     return fn()
 
 
-def _complete(future: Future[Any], work: Callable[[], Any]) -> None:
+def _run(future: Future[Any], work: Callable[[], Any]) -> None:
     if not future.set_running_or_notify_cancel():
         return
     try:
@@ -158,6 +204,46 @@ def _complete(future: Future[Any], work: Callable[[], Any]) -> None:
 def worker_pool() -> WorkerPool:
     """The pool that all sync tools of this process share."""
     return WorkerPool()
+
+
+def wait_at_exit(seconds: float | None) -> None:
+    """Say how long the exit of the process waits for sync tools that still run.
+
+    Python cannot stop a running thread: a sync tool runs on after its call was cancelled or timed
+    out, and after the run that called it. When the main thread has ended, the process waits until
+    such tools have finished, so that none is cut off in the middle of a write; after this time it
+    ends all the same, and a warning says how many were cut off. It waits only while a tool runs.
+    A process that is killed by a signal does not wait.
+
+    Args:
+        seconds: Seconds at most; 2 unless this is called. 0 does not wait, `None` waits for ever.
+
+    Raises:
+        ValueError: When the time is negative.
+    """
+    global _exit_seconds  # noqa: PLW0603 - a process has one exit
+    if seconds is not None and not seconds >= 0:
+        msg = f"seconds must not be negative, not {seconds!r}."
+        raise ValueError(msg)
+    _exit_seconds = seconds
+
+
+def _exit() -> None:
+    end = None if _exit_seconds is None else time.monotonic() + _exit_seconds
+    left = 0
+    with contextlib.suppress(KeyboardInterrupt):  # whoever cannot wait may say so
+        for pool in list(_pools):
+            left += pool.rest(None if end is None else max(0.0, end - time.monotonic()))
+    if left:
+        _logger.warning(
+            "%d sync tool(s) still ran %g seconds after the main thread had ended, and are cut "
+            "off. See langchain_asyncfc.executors.wait_at_exit.",
+            left,
+            _exit_seconds or 0,
+        )
+
+
+atexit.register(_exit)
 
 
 @once

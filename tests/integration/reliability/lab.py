@@ -354,19 +354,19 @@ def outcomes(messages: Sequence[BaseMessage]) -> dict[str, list[Outcome]]:
         call_of.setdefault(record.get("future", ""), message.tool_call_id)
         parts = dict(_parts(message.text))
         if record.get("state") != "pending" and message.tool_call_id in found:
-            state = record.get("state") or _state_told(message)
+            state = record.get("state") or _state_told(message.status, parts[""])
             found[message.tool_call_id].append(Outcome(state, parts[""]))
         for future, kept in (record.get("delivered") or {}).items():
             found[call_of[future]].append(Outcome(kept["state"], parts[future]))
     return found
 
 
-def _state_told(message: ToolMessage) -> str:
+def _state_told(status: str, told: str) -> str:
     """What an answer says that was given at once, without a placeholder or a record."""
-    if message.status == "success":
+    if status == "success":
         return "resolved"
     words = {"was lost": "lost", "was not run": "skipped"}
-    return next((state for text, state in words.items() if text in message.text), "error")
+    return next((state for text, state in words.items() if text in told), "error")
 
 
 def _parts(text: str) -> Iterator[tuple[str, str]]:
