@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 BENCH := $(VENV)/.bench
 LOWEST := $(VENV)-lowest
 
-.PHONY: help demo test coverage lint types docs bench bench-quick test-lowest wheel format clean
+.PHONY: help demo test crash coverage lint types docs bench bench-quick test-lowest wheel format clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -24,6 +24,9 @@ demo: $(READY)  ## Repair a broken project twice, with ToolNode and with AsyncFC
 
 test: $(BENCH)  ## Run all tests, with branch coverage measured
 	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report= $(ARGS)
+
+crash: $(BENCH)  ## Kill processes 200 times in a row, anywhere
+	ASYNCFC_CRASHES=200 $(BIN)/python -m pytest -n auto -q tests/integration/reliability/test_crash_anywhere.py $(ARGS)
 
 coverage: $(READY)  ## Check the branch coverage that `make test` measured
 	$(BIN)/python -m coverage report --fail-under=98

@@ -499,9 +499,6 @@ def test_fork_of_a_fork(face: Face, is_async: bool, delivery: str) -> None:
 
 # -- history that is edited while calls run --------------------------------------------------------
 
-DISOWNED = pytest.mark.xfail(
-    reason="a run that misses one placeholder of what was detached takes nothing over", strict=False
-)
 
 FORGETS: dict[str, Edit] = {
     "exchange": lambda m: _removed(*m[1:4]),
@@ -520,9 +517,7 @@ FORGETS: dict[str, Edit] = {
 
 
 @two_ways
-@pytest.mark.parametrize(
-    "final_option", ["review", "settle", pytest.param("detach", marks=DISOWNED)]
-)
+@pytest.mark.parametrize("final_option", ["review", "settle", "detach"])
 @pytest.mark.parametrize("what", FORGETS)
 def test_messages_removed_while_calls_run(
     face: Face, is_async: bool, delivery: str, what: str, final_option: str
@@ -793,7 +788,6 @@ def test_call_ids_that_come_again(face: Face, is_async: bool, delivery: str) -> 
     play(scene(), is_async=is_async)
 
 
-@DISOWNED
 @pytest.mark.parametrize("as_tools", [True, False], ids=["as tools", "as model"])
 def test_one_of_two_detached_calls_is_forgotten(
     detaching: tuple[Agent, Lab], is_async: bool, as_tools: bool
