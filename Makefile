@@ -73,8 +73,11 @@ $(LOWEST)-middleware/.ready: pyproject.toml tests/lowest-middleware.txt
 # The node works with older versions than the middleware.
 test-lowest: $(LOWEST)/.ready $(LOWEST)-middleware/.ready  ## Run the tests on the lowest versions that are supported
 	$(LOWEST)/bin/python -m pytest -n auto --dist worksteal -q tests/unit tests/integration --ignore-glob='*demo*' \
-	  --ignore=tests/integration/agents --ignore=tests/integration/providers --ignore-glob='*mcp*' $(ARGS)
-	$(LOWEST)-middleware/bin/python -m pytest -n auto --dist worksteal -q tests/integration/agents $(ARGS)
+	  --ignore=tests/integration/agents --ignore=tests/integration/providers --ignore-glob='*mcp*' \
+	  --ignore=tests/integration/reliability $(ARGS)
+	$(LOWEST)/bin/python -m pytest -n auto -q tests/integration/reliability/test_interrupts.py -k node
+	$(LOWEST)-middleware/bin/python -m pytest -n auto --dist worksteal -q tests/integration/agents \
+	  tests/integration/reliability/test_interrupts.py $(ARGS)
 
 wheel: $(READY)  ## Build the wheel, and try it in an empty environment
 	$(PIP) install build

@@ -46,9 +46,14 @@ class Asking(Resuming):
         is_alone = len(own) == len(arrived) == 1 and not own[0].in_step
         interrupts: list[Any] = []
         asked: set[ToolFuture] = set()
-        while asks := (yield from self._who_asks(own, asked, leads=leads)):
+        while True:
+            if interrupts:
+                yield from self._let_end()
+            asks = yield from self._who_asks(own, asked, leads=leads)
+            if not asks:
+                break
             self._scheduler.interrupting = True
-            if interrupts or not all(future.in_step for future in asks):
+            if not all(future.in_step for future in asks):
                 yield from self._let_end()
                 asks = [f for f in self._asking(own, leads=leads) if f not in asked]
             if is_alone and asks == own:
@@ -56,7 +61,6 @@ class Asking(Resuming):
             asked.update(asks)
             interrupts += yield from self._run_in_step(asks)
         if interrupts:
-            yield from self._let_end()
             yield from self._stop(interrupts)
         if self._scheduler.interrupted and not all(future.done for future in own):
             for future in own:
