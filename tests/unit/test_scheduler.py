@@ -168,3 +168,15 @@ def test_an_error_while_a_call_is_announced_holds_nobody_up(
     bench.executor.resolve(third.id)
     assert bench.scheduler.live() == []
     assert [r.levelno for r in caplog.records] == [logging.ERROR]
+
+
+def test_each_call_of_an_earlier_run_is_taken_over_once() -> None:
+    """Tasks of one step may all find the same placeholder, and only one of them makes a future."""
+    bench = Bench(Lane())
+    call = ToolCall(name="tool", args={"x": "a"}, id="c1", type="tool_call")
+    read = read_call(1, call, ToolFacts(None, PURE))
+    lost = Outcome(FutureState.LOST, note="gone")
+    [future] = bench.scheduler.restore("message", [(read, lost)], Lane(), _unused)
+    assert bench.scheduler.restore("message", [(read, lost)], Lane(), _unused) == []
+    assert bench.scheduler.get(1) is future
+    assert bench.scheduler.undelivered() == [future]
