@@ -10,6 +10,7 @@ from langchain_core.messages import AIMessage, ToolCall
 
 from langchain_asyncfc.asking import Asking
 from langchain_asyncfc.calls import Call, is_control
+from langchain_asyncfc.configs import is_answered
 from langchain_asyncfc.delivery import (
     Answer,
     answer,
@@ -53,6 +54,8 @@ class Batch:
 class Answering(Asking):
     """A step as far as it answers the calls of a message."""
 
+    _answered = False
+
     def answer_calls(
         self, arrivals: Sequence[tuple[ToolCall, Invocation]], *, deliver: bool = True
     ) -> Flow[list[Answer]]:
@@ -71,6 +74,8 @@ class Answering(Asking):
             BaseException: What `ToolNode` would raise for one of the run's calls.
         """
         template = arrivals[0][1]
+        config = template.request.runtime.config
+        self._answered = len(arrivals) == 1 and self._begins and is_answered(config)
         yield from self._take_up(template)
         batch, arrived = self._arrive(arrivals)
         yield from self._wait(batch, arrivals, arrived)
@@ -150,7 +155,8 @@ class Answering(Asking):
         if not self._whole:
             arrived = {call["id"] for call in calls}
             pairs = zip(message.tool_calls, unanswered, strict=True)
-            arrived |= self._unstarted  # which were answered, but that is not shown here
+            # The first were answered, which is not shown here; the others come in beside this one.
+            arrived |= self._unstarted | self._beside
             unanswered = [is_open and call["id"] in arrived for call, is_open in pairs]
         batch = list(zip(message.tool_calls, unanswered, strict=True))
         # By id, since a wrapper may have put other arguments into a call that a person edited.
@@ -270,8 +276,8 @@ class Answering(Asking):
         yield Wait([f for f in own if f.call.ordinal in self._edited])
         if self._scheduler.interrupting:
             yield Wait(own)  # no later step of this run will deliver
-        if self._begins and len(own) == 1:
-            yield Wait(own)  # it may have asked, and can only get its answers in this step
+        if self._answered:
+            yield Wait(own)  # it asked, and can only get its answers in this step
         if self._policy.native and batch.native:
             # The model has gone on already as far as it can, and is shown no placeholder.
             yield from self._wait_for_news(batch)

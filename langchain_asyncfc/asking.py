@@ -57,15 +57,13 @@ class Asking(Resuming):
                 yield from self._let_end()
                 asks = [f for f in self._asking(own, leads=leads) if f not in asked]
             if is_alone and asks == own:
-                yield from self._stop(_interrupts(asks))
+                yield from self._stop(own, _interrupts(asks))
             asked.update(asks)
-            interrupts += yield from self._run_in_step(asks)
+            interrupts += yield from self._run_in_step(own, asks)
         if interrupts:
-            yield from self._stop(interrupts)
+            yield from self._stop(own, interrupts)
         if self._scheduler.interrupted and not all(future.done for future in own):
-            for future in own:
-                future.placed = True  # this step ends without it
-            raise GraphInterrupt(())  # it was not started, and comes in again
+            yield from self._stop(own, ())  # it was not started, and comes in again
         return bool(asked)
 
     def _who_asks(
@@ -83,14 +81,22 @@ class Asking(Resuming):
         while running := self._scheduler.running():
             yield Wait(running, until_failure=False)
 
-    def _stop(self, interrupts: Sequence[Any]) -> Flow[None]:
+    def _stop(self, own: Sequence[ToolFuture], interrupts: Sequence[Any]) -> Flow[None]:
         """Stop the run with interrupts.
+
+        Args:
+            own: The calls that came in with this step.
+            interrupts: What they ask; nothing where another task of the step stops the run.
 
         Raises:
             GraphInterrupt: Always.
         """
         self._scheduler.stop()
-        if self._in_run and (kept := self._to_keep()):
+        kept = self._to_keep(own)
+        if not interrupts:
+            for future in own:
+                future.placed = True  # this step ends without it
+        if self._in_run and kept:
             yield once_for_all(lambda: {RECORD: kept})
         raise GraphInterrupt(tuple(interrupts))
 
@@ -107,7 +113,9 @@ class Asking(Resuming):
                     future.asked_by = self
         return [future for future in asking if future in own or future.asked_by is self]
 
-    def _run_in_step(self, asks: Sequence[ToolFuture]) -> Flow[list[Any]]:
+    def _run_in_step(
+        self, own: Sequence[ToolFuture], asks: Sequence[ToolFuture]
+    ) -> Flow[list[Any]]:
         """Run calls that ask in the foreground of this step, beside each other.
 
         Returns:
@@ -123,7 +131,7 @@ class Asking(Resuming):
             tool_call = self._scheduler.arguments(future)
             where = self._asked_in(future)
             calls.append(RunAgain(future.call, tool_call, future.provided[0], where))
-        kept = {RECORD: {**self._to_keep(), "asks": self._asking_again(calls)}}
+        kept = {RECORD: {**self._to_keep(own), "asks": self._asking_again(calls)}}
         yield once_for_all(lambda: kept)
         results = yield from run_again(calls)
         interrupts: list[Any] = []

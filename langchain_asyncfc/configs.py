@@ -14,7 +14,7 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
-__all__ = ["apart", "going_on", "graph_that_asked", "is_resumed", "namespace"]
+__all__ = ["apart", "going_on", "graph_that_asked", "is_answered", "is_resumed", "namespace"]
 
 _RESUMING: Final = "__pregel_resuming"
 """Where LangGraph notes in a config that a run goes on from a checkpoint. It has no public name."""
@@ -58,6 +58,15 @@ def apart(config: RunnableConfig, number: int) -> RunnableConfig:
     )
     place = f"{namespace(config)}|{number * _ROOM}" if number else namespace(config)
     return {**config, "configurable": {**known, _SCRATCHPAD: own, _NAMESPACE: place}}
+
+
+def is_answered(config: RunnableConfig) -> bool:
+    """Whether the step of a config was stopped by an interrupt that is answered now."""
+    pad = (config.get("configurable") or {}).get(_SCRATCHPAD)
+    if not dataclasses.is_dataclass(pad):
+        return False
+    answers: Any = pad
+    return bool(answers.resume) or answers.get_null_resume(False) is not None
 
 
 def _no_answer(consume: bool = False) -> None:  # noqa: ARG001 - LangGraph's signature

@@ -82,6 +82,7 @@ class Delivering:
         self._issued = range(0)
         self._edited: set[int] = set()
         self._unstarted: set[str | None] = set()
+        self._beside: set[str | None] = set()
         self._updated: dict[str, int] = {}
         self.goes_on = False
         self._control = ControlCalls(scheduler, thread, policy.grace)

@@ -46,6 +46,7 @@ class ToolFuture:
     Attributes:
         asks: The interrupt by which its tool asked for something, while nobody has answered. The
             call is not ended by that: a step has to run it, in the foreground.
+        ran_before: Whether its call ran in an earlier run.
         asked_by: The step that lets it ask, if that is not the one that issued it.
         placeholder: The message id of its placeholder; `None` before that is written.
         in_step: Whether a step runs it in the foreground as soon as it may start.
@@ -71,6 +72,7 @@ class ToolFuture:
         "placed",
         "placeholder",
         "provided",
+        "ran_before",
         "ready",
         "recording",
         "sharers",
@@ -94,6 +96,7 @@ class ToolFuture:
         self.asks: GraphInterrupt | None = None
         self.asked_by: object = None
         self.in_step = False
+        self.ran_before = False
         self.leader: ToolFuture | None = None
         self.misfit: ReferenceProblem | None = None
         self.sharers: list[ToolFuture] = []

@@ -51,6 +51,7 @@ class Resuming(Delivering):
     """A step as far as it takes up what earlier runs of the thread left."""
 
     _journal: Journal | None = None
+    _coming: Collection[str] = ()
 
     def _take_up(self, template: Invocation) -> Flow[None]:
         """Make futures for what is pending in the thread and not known in this run.
@@ -70,7 +71,7 @@ class Resuming(Delivering):
             yield from self._read_journal(sorted(unknown), kept)
         if self._begins:
             unstarted = yield from self._go_on(template, kept)
-        if kept or unstarted:
+        if kept or unstarted or self._coming:
             self._restore_batch(kept, unstarted)
         unknown = [o for o in unknown if self._scheduler.get(o) is None]
         if unknown:
@@ -128,11 +129,14 @@ class Resuming(Delivering):
 
     # -- where this step was stopped ------------------------------------------------------------
 
-    def _to_keep(self) -> dict[str, Any]:
+    def _to_keep(self, own: Sequence[ToolFuture]) -> dict[str, Any]:
         """What a step keeps that is about to be stopped, since it is run again from its beginning.
 
-        That is what nobody was told of yet, what the calls of the last message came to, and which
-        calls have not been started.
+        That is what nobody was told of yet, what the calls of the last message came to, which
+        calls have not been started, and which will come in again in tasks beside this one.
+
+        Args:
+            own: The calls that came in with this step.
         """
         undelivered = self._scheduler.undelivered()
         mine = (self._scheduler.get(ordinal) for ordinal in self._issued)
@@ -145,6 +149,11 @@ class Resuming(Delivering):
             },
             "unstarted": [
                 f.id for f in self._scheduler.live() if f.state is FutureState.WAITING and f.placed
+            ],
+            "coming": [
+                f.id
+                for f in self._scheduler.live()
+                if f.call.ordinal in self._issued and not f.placed and f not in own
             ],
         }
         return record if any(record.values()) else {}
@@ -197,6 +206,7 @@ class Resuming(Delivering):
                 continue
             kept.update(record.get("outcomes", {}))
             unstarted = record.get("unstarted", unstarted)
+            self._coming = frozenset(record.get("coming", ()))
             asks = record.get("asks", {})
             calls = [self._asked_again(future, asks[future], template) for future in asks]
             runs = [call for call in calls if call is not None]
@@ -260,6 +270,8 @@ class Resuming(Delivering):
                 ended.append((self._read(ordinal, tool_call, first), outcome))
             elif future_id(ordinal) in unstarted:
                 self._unstarted.add(tool_call["id"])
+            elif future_id(ordinal) in self._coming:
+                self._beside.add(tool_call["id"])
         known_as = batch.id if batch is not None else None
         for future in self._scheduler.restore(known_as, ended, self._lane, self._thread.value_of):
             if isinstance(found := kept[future.id], Mapping) and found.get("delivered"):

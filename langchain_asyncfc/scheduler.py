@@ -246,6 +246,8 @@ class Scheduler:
                     self._undelivered[future.call.ordinal] = future
                 future.announce("issued")
                 if future.done:
+                    if future.ran_before:
+                        future.announce(_RUNNING)
                     future.announce(future.state)
                     future.let_go()
                 if future.ready and self._tracker.state(future.call.ordinal) is _WAITING:
@@ -458,6 +460,7 @@ class Scheduler:
         future = self._enlist(call, lane)
         self._tracker.issue(call.ordinal, batch=self._batch, access=Access())
         future.state = outcome.state
+        future.ran_before = outcome.state in {FutureState.RESOLVED, _FAILED}
         self._conclude(future, outcome)
         self._tracker.finish(call.ordinal, outcome.state)
         return future
