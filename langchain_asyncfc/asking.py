@@ -17,8 +17,8 @@ from langgraph.errors import GraphInterrupt
 
 from langchain_asyncfc.durable import once_for_all
 from langchain_asyncfc.futures import FutureState, Outcome
-from langchain_asyncfc.keeping import result_of
-from langchain_asyncfc.resuming import RECORD, Resuming
+from langchain_asyncfc.keeping import RECORD, result_of
+from langchain_asyncfc.resuming import Resuming
 from langchain_asyncfc.running_again import RunAgain, run_again
 from langchain_asyncfc.scheduler import ToolFuture
 from langchain_asyncfc.waiting import Flow, Wait

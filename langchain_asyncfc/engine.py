@@ -162,11 +162,14 @@ class Engine:
         thread = thread_key(config)
 
         def make() -> GraphRun:
-            placeholders = [m.id for m in read_thread(messages).pending.values()]
-            scheduler = self._detached.take(thread, placeholders, is_async=is_async)
+            detaches = self.policy.on_final == "detach"
+            scheduler = None
+            if detaches:
+                placeholders = [m.id for m in read_thread(messages).pending.values()]
+                scheduler = self._detached.take(thread, placeholders, is_async=is_async)
             scheduler = scheduler or new_scheduler(uuid4().hex, is_async=is_async)
             run = GraphRun(scheduler, is_async=is_async, warns=True)
-            if self.policy.on_final == "detach":
+            if detaches:
                 run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
             return run
 

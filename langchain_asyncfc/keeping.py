@@ -14,7 +14,7 @@ A kept outcome is plain data beside the messages and commands that LangGraph kee
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from langchain_core.messages import ToolMessage
 from langgraph.types import Command
@@ -24,7 +24,11 @@ from langchain_asyncfc.recording import answer_in
 from langchain_asyncfc.records import outcome_record
 from langchain_asyncfc.values import plain_value
 
-__all__ = ["Kept", "kept_outcome", "outcome_of", "result_of"]
+__all__ = ["RECORD", "Kept", "kept_outcome", "outcome_of", "result_of"]
+
+RECORD: Final = "asyncfc"
+"""The key under which a step keeps things. Nothing is kept on top, where LangGraph would take a
+message in it for one that was just made."""
 
 Kept = Mapping[str, Any]
 

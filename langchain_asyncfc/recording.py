@@ -78,10 +78,6 @@ class Recording:
         self._message: Any = None
         self._own: Any = None
 
-    def again(self) -> Recording:
-        """What is noted when the call is run once more."""
-        return Recording(self._now, self.future)
-
     def begin(self) -> None:
         """Note that the call begins now; a later mark is the better one."""
         self.began = self._now()

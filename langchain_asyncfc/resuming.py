@@ -22,7 +22,7 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from langchain_core.messages import AIMessage, ToolCall
 from langgraph.errors import GraphInterrupt
@@ -34,17 +34,15 @@ from langchain_asyncfc.durable import once_for_all
 from langchain_asyncfc.futures import FutureState, Outcome, future_id, ordinal_of
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.journal import Journal, read_entry
-from langchain_asyncfc.keeping import kept_outcome, result_of
+from langchain_asyncfc.keeping import RECORD, kept_outcome, result_of
 from langchain_asyncfc.records import Origin, is_json
 from langchain_asyncfc.running_again import RunAgain, run_again
 from langchain_asyncfc.scheduler import ToolFuture
 from langchain_asyncfc.waiting import Flow
 
-__all__ = ["RECORD", "Resuming"]
+__all__ = ["Resuming"]
 
 _logger = logging.getLogger(__name__)
-
-RECORD: Final = "asyncfc"
 
 
 class Resuming(Delivering):
@@ -101,7 +99,7 @@ class Resuming(Delivering):
         if not entries:
             return
         first = self._first_of_batch()
-        wanted = [*pending, *(range(first, first + self._made()) if self._resumed else ())]
+        wanted = [*pending, *(range(first, first + len(self._made())) if self._resumed else ())]
         used: set[str] = set()
         for ordinal in wanted:
             origin = self._origin(ordinal)
@@ -122,10 +120,10 @@ class Resuming(Delivering):
         if self._begins and (stale := [key for key in entries if key not in used]):
             yield journal.forget(stale)
 
-    def _made(self) -> int:
-        """How many calls the last message makes, control calls not counted."""
+    def _made(self) -> list[ToolCall]:
+        """The calls that the last message makes, without control calls."""
         batch = self._thread.batch
-        return 0 if batch is None else sum(not is_control(call) for call in batch.tool_calls)
+        return [] if batch is None else [c for c in batch.tool_calls if not is_control(c)]
 
     # -- where this step was stopped ------------------------------------------------------------
 
@@ -239,7 +237,7 @@ class Resuming(Delivering):
             return self._thread.origin(ordinal)
         batch = self._thread.batch
         first = self._first_of_batch()
-        made = [c for c in batch.tool_calls if not is_control(c)] if batch is not None else []
+        made = self._made()
         if batch is None or not 0 <= ordinal - first < len(made):
             return None
         return Origin(batch, made[ordinal - first], first)
@@ -261,8 +259,7 @@ class Resuming(Delivering):
         first = self._first_of_batch()
         batch = self._thread.batch
         ended: list[tuple[Call, Outcome | None]] = []
-        made = [c for c in batch.tool_calls if not is_control(c)] if batch is not None else []
-        for ordinal, tool_call in enumerate(made, first):
+        for ordinal, tool_call in enumerate(self._made(), first):
             if self._scheduler.get(ordinal) is not None or ordinal in self._thread.pending:
                 continue
             outcome = result_of(kept.get(future_id(ordinal)), tool_call["id"])

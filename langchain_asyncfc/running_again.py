@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from langchain_core.messages import ToolCall
 from langgraph.config import get_config
@@ -17,14 +17,12 @@ from langchain_asyncfc.durable import asked
 from langchain_asyncfc.executors import worker_pool
 from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.invocations import Invocation
-from langchain_asyncfc.keeping import Kept, kept_outcome
+from langchain_asyncfc.keeping import RECORD, Kept, kept_outcome
 from langchain_asyncfc.recording import Recording
 from langchain_asyncfc.scheduler import timed_out
 from langchain_asyncfc.waiting import Flow
 
 __all__ = ["RunAgain", "run_again"]
-
-_RECORD: Final = "asyncfc"
 
 
 @dataclass(slots=True)
@@ -97,8 +95,7 @@ class RunAgain:
         if outcome.error is not None:
             raise outcome.error
         self.outcome = outcome
-        # Not on top, where LangGraph would take a message in it for one that was just made.
-        return {_RECORD: kept_outcome(self.tool_call["id"], outcome)}
+        return {RECORD: kept_outcome(self.tool_call["id"], outcome)}
 
 
 def run_again(calls: Sequence[RunAgain]) -> Flow[list[Any]]:
@@ -110,4 +107,4 @@ def run_again(calls: Sequence[RunAgain]) -> Flow[list[Any]]:
     if not calls:
         return []
     results: list[Any] = yield asked([call.run for call in calls], [call.arun for call in calls])
-    return [r.get(_RECORD) if isinstance(r, Mapping) else r for r in results]
+    return [r.get(RECORD) if isinstance(r, Mapping) else r for r in results]

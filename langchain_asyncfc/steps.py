@@ -156,7 +156,7 @@ class Step(Answering):
         yield Wait(self._scheduler.live())
         yield from self._raise_failure([])
         open_ids = {call["id"] for call in open_calls}
-        shown = [c for c in self._numbered(batch) if c.facts.approved and c.id in open_ids]
+        shown = [c for c in self._numbered() if c.facts.approved and c.id in open_ids]
         delivered = self._deliver([], in_place=True)
         return [*self._with_values(batch, shown), *delivered]
 
@@ -180,25 +180,22 @@ class Step(Answering):
             return []
         calls = [
             replace(call, facts=ToolFacts(tools[call.name]))
-            for call in self._numbered(batch)
+            for call in self._numbered()
             if call.name in tools
         ]
         wanted = {r.ordinal for call in calls for r in call.references}
         yield Wait([f for o in wanted if (f := self._scheduler.get(o)) is not None])
-        first = self._numbered(batch)[0].ordinal
+        first = self._first_of_batch()
         for call in calls:
             if call.problem is not None:
                 raise call.problem
             check_older(call.sites, first)
         return list(self._with_values(batch, calls, strict=True))
 
-    def _numbered(self, batch: AIMessage) -> list[Call]:
+    def _numbered(self) -> list[Call]:
         """The calls of the last message."""
-        first = self._scheduler.first_ordinal(
-            batch.id or object(), batch.tool_calls, self._thread.highest
-        )
-        made = [call for call in batch.tool_calls if not is_control(call)]
-        return [self._read(first + n, call, first) for n, call in enumerate(made)]
+        first = self._first_of_batch()
+        return [self._read(n, call, first) for n, call in enumerate(self._made(), first)]
 
     def _with_values(
         self, batch: AIMessage, calls: Sequence[Call], *, strict: bool = False

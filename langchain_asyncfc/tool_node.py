@@ -244,7 +244,7 @@ class AsyncFCToolNode(ToolNode):
             messages = _messages(state, self._key)
             if not _is_over(messages):
                 return None
-            answers = self._engine.step(config, messages, lambda step: step.end_turn())
+            answers = self._engine.step(config, messages, Step.end_turn)
             return output_form(answers, self._key, as_list=isinstance(state, list))
 
         async def areview(state: Any, config: RunnableConfig) -> Any:
@@ -252,7 +252,7 @@ class AsyncFCToolNode(ToolNode):
             messages = _messages(state, self._key)
             if not _is_over(messages):
                 return None
-            answers = await self._engine.astep(config, messages, lambda step: step.end_turn())
+            answers = await self._engine.astep(config, messages, Step.end_turn)
             return output_form(answers, self._key, as_list=isinstance(state, list))
 
         return RunnableLambda(review, afunc=areview, name="review_hook")
