@@ -63,6 +63,25 @@ class Gate:
             await event.wait()
 
 
+def declared(
+    run: Any, arun: Any, name: str, does: Effects | None, options: dict[str, Any]
+) -> BaseTool:
+    """A tool of both colours, with effects if there are any."""
+    made = StructuredTool.from_function(
+        run, arun, name=name, description=f"The tool {name}.", **options
+    )
+    if does is None:
+        return made
+    return effects(
+        reads=does.reads,
+        writes=does.writes,
+        fence=does.fence,
+        idempotent=does.idempotent,
+        foreground=does.foreground,
+        ack=does.ack,
+    )(made)
+
+
 @dataclass(slots=True)
 class Workshop:
     """Makes tools that write a log.
@@ -123,19 +142,7 @@ class Workshop:
                 raise
             return end(x)
 
-        made = StructuredTool.from_function(
-            run, arun, name=name, description=f"The tool {name}.", **options
-        )
-        if does is None:
-            return made
-        return effects(
-            reads=does.reads,
-            writes=does.writes,
-            fence=does.fence,
-            idempotent=does.idempotent,
-            foreground=does.foreground,
-            ack=does.ack,
-        )(made)
+        return declared(run, arun, name, does, options)
 
     def started(self) -> list[str]:
         """Names of the tools that have started, in order."""

@@ -19,15 +19,15 @@ from typing import Any, Literal
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
-from langchain_core.tools import BaseTool, StructuredTool
+from langchain_core.tools import BaseTool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Command, Interrupt, interrupt
 
-from langchain_asyncfc import Effects, effects
+from langchain_asyncfc import Effects
 from langchain_asyncfc.testing import assert_valid_history, run_virtual
 from tests.integration.agents.helpers import CONTROL, substance, unfinished
-from tests.integration.conftest import PATIENCE, Gate, assert_no_tasks
+from tests.integration.conftest import PATIENCE, Gate, assert_no_tasks, declared
 from tests.integration.reliability.faces import Agent, Face, batches, on, since_human
 
 PURE = Effects()
@@ -126,7 +126,7 @@ class Desk:
             await self._apass(until)
             return end(x)
 
-        return _declared(run, arun, name, does, options)
+        return declared(run, arun, name, does, options)
 
     def work(
         self,
@@ -155,7 +155,7 @@ class Desk:
             await self._apass(until)
             return end(x)
 
-        return _declared(run, arun, name, does, options)
+        return declared(run, arun, name, does, options)
 
     def policy(
         self, script: Script, *, plain: bool = False
@@ -185,24 +185,6 @@ class Desk:
             return AIMessage("", tool_calls=calls)
 
         return reply
-
-
-def _declared(
-    run: Any, arun: Any, name: str, does: Effects | None, options: dict[str, Any]
-) -> BaseTool:
-    made = StructuredTool.from_function(
-        run, arun, name=name, description=f"The tool {name}.", **options
-    )
-    if does is None:
-        return made
-    return effects(
-        reads=does.reads,
-        writes=does.writes,
-        fence=does.fence,
-        idempotent=does.idempotent,
-        foreground=does.foreground,
-        ack=does.ack,
-    )(made)
 
 
 def own_calls(message: BaseMessage) -> list[Any]:
