@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -35,8 +36,8 @@ class Batch:
         message: The message; `None` for calls that came without one.
         calls: All of its calls.
         ordinals: Their numbers, control calls not counted.
-        futures: By call id the call as the model made it, and its future; `None` for control calls.
-            Calls that are answered already, or not this node's, are not there.
+        futures: By call id the calls as the model made them, each with its future. Control calls,
+            and calls that are answered already or not this node's, are not there.
         first_open: The id of the first call that is not answered.
         comes_last: Whether one of them may end the run.
         native: Whether the model made all of them as asynchronous ones.
@@ -45,10 +46,15 @@ class Batch:
     message: AIMessage | None
     calls: Sequence[ToolCall]
     ordinals: range
-    futures: Mapping[str | None, tuple[ToolCall, ToolFuture | None]]
+    futures: Mapping[str | None, Sequence[tuple[ToolCall, ToolFuture]]]
     first_open: str | None
     comes_last: bool
     native: bool
+
+    @property
+    def made(self) -> list[ToolFuture]:
+        """The futures of its calls."""
+        return [future for known in self.futures.values() for _, future in known]
 
 
 class Answering(Asking):
@@ -103,31 +109,54 @@ class Answering(Asking):
         self, arrivals: Sequence[tuple[ToolCall, Invocation]]
     ) -> tuple[Batch, list[ToolFuture | None]]:
         """Issue the message's calls; the futures of the arrivals, `None` for control calls."""
-        known: Batch | None = self._scheduler.batch
-        if known is not None and known.message is self._thread.batch and self._whole:
-            arrived = self._found(known, arrivals)
-            if arrived is not None:
-                return known, arrived
-        return self._issue(self._message(arrivals), arrivals)
-
-    def _found(
-        self, batch: Batch, arrivals: Sequence[tuple[ToolCall, Invocation]]
-    ) -> list[ToolFuture | None] | None:
-        """The futures of arrivals whose message was issued before; `None` if one was not."""
-        if any(call["id"] not in batch.futures for call, _ in arrivals):
-            return None
+        batch: Batch | None = self._scheduler.batch
+        if (
+            batch is None
+            or batch.message is not self._thread.batch
+            or not self._whole
+            or any(c["id"] not in batch.futures for c, _ in arrivals if not is_control(c))
+        ):
+            batch = self._issue(self._message(arrivals), arrivals)
         self._issued = batch.ordinals
-        found: list[ToolFuture | None] = []
-        for tool_call, invocation in arrivals:
-            as_made, future = batch.futures[tool_call["id"]]
-            if future is not None:
-                call = None
-                if tool_call is not as_made and tool_call != as_made:
-                    call = self._changed(future.call.ordinal, tool_call, as_made, batch.ordinals)
-                own = self._noted(invocation, future.call, self._thread.batch)
-                self._scheduler.provide(future, own, copy_context(), call)
-            found.append(future)
-        return found
+        several = len(arrivals) > 1
+        arrived = [self._bring(batch, call, by, several=several) for call, by in arrivals]
+        for future in batch.made if self._unstarted else ():
+            if future.call.id in self._unstarted and not future.is_provided:
+                future.placed = True
+                self._run_by(arrivals[0][1], future, self._thread.batch)
+        return batch, arrived
+
+    def _bring(
+        self, batch: Batch, tool_call: ToolCall, invocation: Invocation, *, several: bool
+    ) -> ToolFuture | None:
+        """Say how a call is run that came in.
+
+        Args:
+            batch: The calls of its message.
+            tool_call: The call.
+            invocation: Runs it.
+            several: Whether others came in with it.
+
+        Returns:
+            Its future; `None` for a control call.
+        """
+        if is_control(tool_call):
+            return None
+        # A model may give one id to several calls. Each task then brings another one of them.
+        known = sorted(batch.futures[tool_call["id"]], key=lambda made: made[0] != tool_call)
+        for as_made, future in known:
+            if future.is_provided:
+                continue
+            ordinal = future.call.ordinal
+            same = tool_call is as_made or tool_call == as_made
+            call = None if same else self._changed(ordinal, tool_call, as_made, batch.ordinals)
+            # Where several calls may ask, each does so in a task of its own.
+            future.in_step = several and self._in_run and future.call.facts.effects.foreground
+            run_by = invocation.apart(ordinal - batch.ordinals.start) if several else invocation
+            run_by = self._noted(run_by, future.call, self._thread.batch)
+            if self._scheduler.provide(future, run_by, copy_context(), call):
+                return future
+        return known[0][1]
 
     def _changed(
         self, ordinal: int, tool_call: ToolCall, as_made: ToolCall, ordinals: range
@@ -160,18 +189,25 @@ class Answering(Asking):
             unanswered = [is_open and call["id"] in arrived for call, is_open in pairs]
         batch = list(zip(message.tool_calls, unanswered, strict=True))
         # By id, since a wrapper may have put other arguments into a call that a person edited.
-        at = {call["id"]: n for n, (call, is_open) in enumerate(batch) if is_open}
-        if not all(call["id"] in at for call in calls):
-            return [(call, True) for call in calls]
+        at: dict[str | None, list[int]] = defaultdict(list)
+        for n, (call, is_open) in enumerate(batch):
+            if is_open:
+                at[call["id"]].append(n)
         for call in calls:
-            batch[at[call["id"]]] = (call, True)  # what arrived, so that it can be found again
+            places = at[call["id"]]
+            if not places:
+                return [(call, True) for call in calls]
+            # A model may give one id to several calls.
+            n = next((n for n in places if batch[n][0] == call), places[0])
+            places.remove(n)
+            batch[n] = (call, True)  # what arrived, so that it can be found again
         return batch
 
     def _issue(
         self,
         message: list[tuple[ToolCall, bool]],
         arrivals: Sequence[tuple[ToolCall, Invocation]],
-    ) -> tuple[Batch, list[ToolFuture | None]]:
+    ) -> Batch:
         """Issue the message's calls.
 
         Where the arrivals are only a part, the rest is issued with them, so that order does not
@@ -200,25 +236,10 @@ class Answering(Asking):
             ordinal += 1
         self._issued = range(first, ordinal)
         futures = self._scheduler.issue(known_as, calls, self._lane, self._thread.value_of)
-        found: list[ToolFuture | None] = []
-        for tool_call, invocation in arrivals:
-            future = futures[place[id(tool_call)]] if id(tool_call) in place else None
-            if future is not None:
-                call = calls[place[id(tool_call)]]
-                # Where several calls may ask, each does so in a task of its own.
-                several = len(arrivals) > 1
-                future.in_step = several and self._in_run and call.facts.effects.foreground
-                run_by = invocation.apart(call.ordinal - first) if several else invocation
-                run_by = self._noted(run_by, call, batch)
-                self._scheduler.provide(future, run_by, copy_context(), call)
-            found.append(future)
-        for future in futures:
-            if future.call.id in self._unstarted and not future.is_provided:
-                future.placed = True
-                self._run_by(arrivals[0][1], future, batch)
         issued = self._batch_of(message, made, futures, place)
-        self._scheduler.batch = issued if len(issued.futures) == len(message) else None
-        return issued, found
+        is_whole = all(is_control(call) or id(call) in place for call, _ in message)
+        self._scheduler.batch = issued if is_whole else None
+        return issued
 
     def _batch_of(
         self,
@@ -229,11 +250,10 @@ class Answering(Asking):
     ) -> Batch:
         """What other tasks that bring calls of the same message need to know of it."""
         opened = [call for call, is_open in message if is_open]
-        known = {
-            call["id"]: (as_made, futures[place[id(call)]] if id(call) in place else None)
-            for (call, _), as_made in zip(message, made, strict=True)
-            if is_control(call) or id(call) in place
-        }
+        known: dict[str | None, list[tuple[ToolCall, ToolFuture]]] = defaultdict(list)
+        for (call, _), as_made in zip(message, made, strict=True):
+            if id(call) in place:
+                known[call["id"]].append((as_made, futures[place[id(call)]]))
         return Batch(
             self._thread.batch,
             [call for call, _ in message],
@@ -284,7 +304,7 @@ class Answering(Asking):
 
     def _wait_for_news(self, batch: Batch) -> Flow[None]:
         """Wait until there is something new to tell the model."""
-        made = [future for _, future in batch.futures.values() if future is not None]
+        made = batch.made
         native = self._thread.native
         ended = self._scheduler.undelivered()
         # What is no native call has to be put in the place of a placeholder that was shown.

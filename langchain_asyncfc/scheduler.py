@@ -76,7 +76,7 @@ class Scheduler:
         self._last = 0
         self._undelivered: dict[int, ToolFuture] = {}
         self._failure: ToolFuture | None = None
-        self._withdrawn: set[int] = set()
+        self._withdrawn: dict[int, ToolFuture] = {}
         self._placeholders = False
         self.latest: dict[str, int] = {}
         self.batch: Any = None
@@ -111,7 +111,7 @@ class Scheduler:
 
     def get(self, ordinal: int) -> ToolFuture | None:
         """The future with this ordinal, if it was issued in this run and came to be run."""
-        return None if ordinal in self._withdrawn else self._futures.get(ordinal)
+        return self._futures.get(ordinal)
 
     def live(self) -> list[ToolFuture]:
         """The unfinished futures, in issue order."""
@@ -198,12 +198,15 @@ class Scheduler:
                 `KeyError` when there is none, and `FailedReference` when it did not resolve.
         """
         with self._lock:
-            if message != self._message and any(c.ordinal not in self._futures for c in calls):
+            if message != self._message and any(self._known(c) is None for c in calls):
                 self.withdraw_unprovided()
                 self._message = message
                 self._batch += 1
             self._values.earlier = earlier_value
-            return [self._futures.get(call.ordinal) or self._issue(call, lane) for call in calls]
+            return [self._known(call) or self._issue(call, lane) for call in calls]
+
+    def _known(self, call: Call) -> ToolFuture | None:
+        return self._futures.get(call.ordinal) or self._withdrawn.get(call.ordinal)
 
     def resolved(self, call: Call, earlier_value: Callable[[int], Any]) -> Mapping[str, Any] | None:
         """A call's arguments with values for references; `None` while one has not finished.
@@ -226,7 +229,7 @@ class Scheduler:
 
     def provide(
         self, future: ToolFuture, invocation: Invocation, context: Context, call: Call | None = None
-    ) -> None:
+    ) -> bool:
         """Say how a call is run. A call that may start starts now.
 
         Args:
@@ -235,14 +238,18 @@ class Scheduler:
             context: The context in which it runs.
             call: The call as it came in, where somebody changed it since it was issued. It keeps
                 its place among the others.
+
+        Returns:
+            Whether nobody had said it before.
         """
         with self._lock:
-            if not future.is_provided:
+            is_first = not future.is_provided
+            if is_first:
                 if call is not None and not future.done:
                     future.call = call
                 future.provided, future.is_provided = (invocation, context), True
-                if future.call.ordinal in self._withdrawn:  # somebody came after all
-                    self._withdrawn.discard(future.call.ordinal)
+                if self._withdrawn.pop(future.call.ordinal, None):  # somebody came after all
+                    self._futures[future.call.ordinal] = future
                     self._undelivered[future.call.ordinal] = future
                 future.announce("issued")
                 if future.done:
@@ -252,6 +259,7 @@ class Scheduler:
                     future.let_go()
                 if future.ready and self._tracker.state(future.call.ordinal) is _WAITING:
                     self._enqueue(future)
+            return is_first
 
     def cancel(self, futures: Iterable[ToolFuture]) -> None:
         """Cancel futures. A waiting one ends at once, a running one when its tool has ended.
@@ -451,7 +459,7 @@ class Scheduler:
         future.batch = self._batch
         self._futures[call.ordinal] = future
         self._live[call.ordinal] = future
-        self._withdrawn.discard(call.ordinal)
+        self._withdrawn.pop(call.ordinal, None)
         self._last = max(self._last, call.ordinal)
         return future
 
@@ -505,14 +513,16 @@ class Scheduler:
     def withdraw_unprovided(self) -> None:
         """End calls of which it is clear now that nobody comes to run them.
 
-        Somebody else answered them: a middleware, or the run that this one resumes.
+        Somebody else answered them: a middleware, or the run that this one resumes. What refers
+        to them later gets what the messages say.
         """
         with self._lock:
             for future in [f for f in self._live.values() if not f.is_provided]:
                 if not future.done:
                     self._cancel(future)
                 self._undelivered.pop(future.call.ordinal, None)
-                self._withdrawn.add(future.call.ordinal)
+                self._withdrawn[future.call.ordinal] = future
+                del self._futures[future.call.ordinal]
 
     # -- starting -------------------------------------------------------------------------------
 

@@ -26,10 +26,6 @@ from tests.fuzz.hostile import (
 )
 
 
-@pytest.mark.xfail(
-    reason="of two calls of one message with one id, the one may wait for the other for ever",
-    strict=False,
-)
 @pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
 @pytest.mark.parametrize("delivery", ["in_place", "append"])
 @FUZZ

@@ -73,10 +73,6 @@ def test_without_references_the_outcome_is_that_of_tool_node(
         assert sorted(map(repr, ours.runs)) == sorted(map(repr, plain.runs))
 
 
-@pytest.mark.xfail(
-    reason="of two calls of one message with one id, the one may wait for the other for ever",
-    strict=False,
-)
 @BOTH
 @pytest.mark.parametrize("delivery", ["in_place", "append"])
 @FUZZ

@@ -180,3 +180,19 @@ def test_each_call_of_an_earlier_run_is_taken_over_once() -> None:
     assert bench.scheduler.restore("message", [(read, lost)], Lane(), _unused) == []
     assert bench.scheduler.get(1) is future
     assert bench.scheduler.undelivered() == [future]
+
+
+def test_what_another_answered_is_referred_to_by_its_value() -> None:
+    """A call that nobody brings was answered elsewhere, where its value stands from then on."""
+    bench = Bench(Lane())
+    call = ToolCall(name="tool", args={"x": "a"}, id="c1", type="tool_call")
+    elsewhere = read_call(1, call, ToolFacts(None, PURE))
+    [future] = bench.scheduler.issue("first", [elsewhere], Lane(), _unused)
+    later = ToolCall(name="tool", args={"x": "future_1"}, id="c2", type="tool_call")
+    refers = read_call(2, later, ToolFacts(None, PURE))
+    [second] = bench.scheduler.issue("second", [refers], Lane(), {1: "there"}.__getitem__)
+    assert future.state is FutureState.CANCELLED
+    assert bench.scheduler.get(1) is None
+    assert bench.scheduler.undelivered() == []
+    bench.scheduler.provide(second, _invocation(later, lambda _: None), copy_context())
+    assert bench.executor.job("future_2").args == {"x": "there"}

@@ -32,13 +32,7 @@ def _case(times: list[int], placed: list[bool]) -> Case:
     )
 
 
-SIBLINGS = pytest.mark.xfail(
-    reason="a call beside several questions, some of them placed, may wait for another resume",
-    strict=False,
-)
-
-
-@pytest.mark.parametrize("face", ["node", pytest.param("middleware", marks=SIBLINGS)])
+@pytest.mark.parametrize("face", ["node", "middleware"])
 @given(data=st.data())
 @settings(max_examples=30, deadline=None)
 def test_any_order_of_answers(face: Any, data: st.DataObject) -> None:
