@@ -82,6 +82,7 @@ class Answering(Asking):
         template = arrivals[0][1]
         config = template.request.runtime.config
         self._answered = len(arrivals) == 1 and self._begins and is_answered(config)
+        self._arriving = {call["id"] for call, _ in arrivals}
         yield from self._take_up(template)
         batch, arrived = self._arrive(arrivals)
         yield from self._wait(batch, arrivals, arrived)

@@ -44,8 +44,10 @@ class Asking(Resuming):
         """
         own = [future for future in arrived if future is not None]
         is_alone = len(own) == len(arrived) == 1 and not own[0].in_step
-        interrupts: list[Any] = []
-        asked: set[ToolFuture] = set()
+        # What nobody has answered yet is asked again.
+        known = map(self._scheduler.get, sorted(self._unanswered))
+        still = [future for future in known if future is not None and future.asked_by is self]
+        asked, interrupts = set(still), _interrupts(still)
         while True:
             if interrupts:
                 yield from self._let_end()
@@ -56,13 +58,17 @@ class Asking(Resuming):
             if not all(future.in_step for future in asks):
                 yield from self._let_end()
                 asks = [f for f in self._asking(own, leads=leads) if f not in asked]
-            if is_alone and asks == own:
-                yield from self._stop(own, _interrupts(asks))
             asked.update(asks)
-            interrupts += yield from self._run_in_step(own, asks)
+            # A call that came alone has asked in this very step.
+            here = [future for future in asks if is_alone and future in own]
+            apart = [future for future in asks if future not in here]
+            interrupts += yield from self._run_in_step(own, apart)
+            interrupts += _interrupts(here)
         if interrupts:
             yield from self._stop(own, interrupts)
-        if self._scheduler.interrupted and not all(future.done for future in own):
+        if self._scheduler.interrupted and (
+            not all(future.done for future in own) or self._keeps_alone(own)
+        ):
             yield from self._stop(own, ())  # it was not started, and comes in again
         return bool(asked)
 
@@ -93,12 +99,19 @@ class Asking(Resuming):
         """
         self._scheduler.stop()
         kept = self._to_keep(own)
+        self._scheduler.kept.update(kept.get("outcomes", ()), kept.get("unstarted", ()))
         if not interrupts:
             for future in own:
                 future.placed = True  # this step ends without it
         if self._in_run and kept:
             yield once_for_all(lambda: {RECORD: kept})
         raise GraphInterrupt(tuple(interrupts))
+
+    def _keeps_alone(self, own: Sequence[ToolFuture]) -> bool:
+        """Whether only this step knows something that has to be kept while the run is stopped."""
+        kept = self._to_keep(own)
+        known = {*kept.get("outcomes", ()), *kept.get("unstarted", ())}
+        return not known <= {*self._scheduler.kept, *(future.id for future in own)}
 
     def _asking(self, own: Sequence[ToolFuture], *, leads: bool) -> list[ToolFuture]:
         """The calls that this step lets ask.
@@ -121,7 +134,7 @@ class Asking(Resuming):
         Returns:
             What they ask; those that ask nothing have ended.
         """
-        if not self._in_run:
+        if not self._in_run or not asks:
             return _interrupts(asks)
         for future in asks:
             self._policy.slow.discard(future.call.name)  # not the tool was slow

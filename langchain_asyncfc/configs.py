@@ -46,8 +46,8 @@ def apart(config: RunnableConfig, number: int) -> RunnableConfig:
         number: What tells the call from others of the step; 0 for one.
     """
     known = config.get("configurable") or {}
-    pad = known.get(_SCRATCHPAD)
-    if not dataclasses.is_dataclass(pad) or isinstance(pad, type):
+    pad = _scratchpad(config)
+    if pad is None:
         return config
     own: Any = dataclasses.replace(
         pad,
@@ -62,30 +62,38 @@ def apart(config: RunnableConfig, number: int) -> RunnableConfig:
 
 def is_answered(config: RunnableConfig) -> bool:
     """Whether the step of a config was stopped by an interrupt that is answered now."""
+    pad = _scratchpad(config)
+    return pad is not None and (bool(pad.resume) or pad.get_null_resume(False) is not None)
+
+
+def _scratchpad(config: RunnableConfig) -> Any:
+    """What LangGraph counts for the task of a config; `None` outside of one."""
     pad = (config.get("configurable") or {}).get(_SCRATCHPAD)
-    if not dataclasses.is_dataclass(pad):
-        return False
-    answers: Any = pad
-    return bool(answers.resume) or answers.get_null_resume(False) is not None
+    return pad if dataclasses.is_dataclass(pad) and not isinstance(pad, type) else None
 
 
 def _no_answer(consume: bool = False) -> None:  # noqa: ARG001 - LangGraph's signature
     return None
 
 
-def graph_that_asked(asked: GraphInterrupt, where: str) -> str | None:
+def graph_that_asked(asked: GraphInterrupt, config: RunnableConfig) -> str | None:
     """Where the graph has its checkpoints that was run by a tool and was stopped by an interrupt.
 
     Args:
         asked: What the tool raised.
-        where: Where it was run.
+        config: The config with which it was run.
 
     Returns:
-        `None` where the tool itself asked. An interrupt's id is made from where it was raised.
+        `None` where the tool itself asked. An interrupt's id is made from where it was raised, and
+        in newer versions from how many were answered there before.
     """
+    where = namespace(config)
+    pad = _scratchpad(config)
+    answered = 0 if pad is None else len(pad.resume)
+    own = {Interrupt.from_ns(None, where).id}
+    own |= {Interrupt.from_ns(None, f"{where}|{n + 1}").id for n in range(answered)}
     interrupts = asked.args[0] if asked.args else ()
-    own = Interrupt.from_ns(None, where).id
-    return where if interrupts and all(i.id != own for i in interrupts) else None
+    return where if interrupts and all(i.id not in own for i in interrupts) else None
 
 
 def going_on(config: RunnableConfig, where: str) -> RunnableConfig:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from langchain_core.messages import AIMessage, ToolCall, ToolMessage
-from langgraph.errors import GraphBubbleUp
+from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from langchain_asyncfc.calls import Call, read_call
 from langchain_asyncfc.control_calls import ControlCalls
@@ -83,6 +83,8 @@ class Delivering:
         self._edited: set[int] = set()
         self._unstarted: set[str | None] = set()
         self._beside: set[str | None] = set()
+        self._arriving: set[str | None] = set()
+        self._unanswered: dict[int, GraphInterrupt] = {}
         self._updated: dict[str, int] = {}
         self.goes_on = False
         self._control = ControlCalls(scheduler, thread, policy.grace)

@@ -21,7 +21,7 @@ from langgraph.config import get_stream_writer
 from langgraph.errors import GraphBubbleUp
 from langgraph.prebuilt.tool_node import TOOL_CALL_ERROR_TEMPLATE, ToolCallRequest
 
-from langchain_asyncfc.configs import apart, namespace
+from langchain_asyncfc.configs import apart
 from langchain_asyncfc.executors import worker_pool
 from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.journal import Entry
@@ -56,9 +56,9 @@ class Invocation:
     entry: Entry | None = None
 
     @property
-    def namespace(self) -> str:
-        """Where graphs that the tool runs keep their checkpoints."""
-        return namespace(self.config or self.request.runtime.config)
+    def runs_in(self) -> RunnableConfig:
+        """The config with which the tool is run."""
+        return self.config or self.request.runtime.config
 
     def within(self, config: RunnableConfig) -> Invocation:
         """The same with another config for the tool, also where the tool asks for its runtime."""

@@ -50,6 +50,7 @@ class Resuming(Delivering):
 
     _journal: Journal | None = None
     _coming: Collection[str] = ()
+    _elsewhere: Collection[str] = ()
 
     def _take_up(self, template: Invocation) -> Flow[None]:
         """Make futures for what is pending in the thread and not known in this run.
@@ -69,11 +70,20 @@ class Resuming(Delivering):
             yield from self._read_journal(sorted(unknown), kept)
         if self._begins:
             unstarted = yield from self._go_on(template, kept)
-        if kept or unstarted or self._coming:
-            self._restore_batch(kept, unstarted)
-        unknown = [o for o in unknown if self._scheduler.get(o) is None]
+        if kept or unstarted or self._coming or self._unanswered:
+            self._restore_batch(template, kept, unstarted)
+        unknown = [o for o in self._thread.pending if self._is_needed(o, kept)]
         if unknown:
             self._revive(sorted(unknown), template, kept, unstarted)
+
+    def _is_needed(self, ordinal: int, kept: Mapping[str, Any]) -> bool:
+        """Whether this step has to say what becomes of a pending call."""
+        future = self._scheduler.get(ordinal)
+        if future is None:
+            return True
+        # Another task of this step may know no more than that the call is pending.
+        knows = future.id in kept or ordinal in self._unanswered
+        return knows and not future.is_provided
 
     # -- the journal ----------------------------------------------------------------------------
 
@@ -131,12 +141,12 @@ class Resuming(Delivering):
         """What a step keeps that is about to be stopped, since it is run again from its beginning.
 
         That is what nobody was told of yet, what the calls of the last message came to, which
-        calls have not been started, and which will come in again in tasks beside this one.
+        calls have not been started, and which will come in again, or ask, in tasks beside this one.
 
         Args:
             own: The calls that came in with this step.
         """
-        undelivered = self._scheduler.undelivered()
+        undelivered, live = self._scheduler.undelivered(), self._scheduler.live()
         mine = (self._scheduler.get(ordinal) for ordinal in self._issued)
         ended = {f.call.ordinal: f for f in (*undelivered, *mine) if f is not None}
         record = {
@@ -146,15 +156,22 @@ class Resuming(Delivering):
                 if f.outcome is not None
             },
             "unstarted": [
-                f.id for f in self._scheduler.live() if f.state is FutureState.WAITING and f.placed
+                f.id for f in live if f.state is FutureState.WAITING and f.placed and f.is_provided
             ],
             "coming": [
                 f.id
-                for f in self._scheduler.live()
+                for f in live
                 if f.call.ordinal in self._issued and not f.placed and f not in own
             ],
+            "elsewhere": [f.id for f in live if f.placed and self._is_looked_after(f)],
         }
         return record if any(record.values()) else {}
+
+    def _is_looked_after(self, future: ToolFuture) -> bool:
+        """Whether a task beside this one lets the call ask, or is about to."""
+        if not future.is_provided:
+            return True
+        return future.asks is not None and future.asked_by not in (None, self)
 
     def _asking_again(self, calls: Sequence[RunAgain]) -> dict[str, Any]:
         """What a step keeps of calls that ask, before it runs them."""
@@ -170,13 +187,14 @@ class Resuming(Delivering):
         """Where a graph goes on that the call runs; see `RunAgain`."""
         if future.asks is None or future.provided is None:
             return None
-        return graph_that_asked(future.asks, future.provided[0].namespace)
+        return graph_that_asked(future.asks, future.provided[0].runs_in)
 
     def _go_on(self, template: Invocation, kept: dict[str, Any]) -> Flow[Collection[str]]:
         """Go on where this very step was stopped by interrupts, as often as it was.
 
         What it kept, and the calls that it let ask, come in the same order as then; both give
-        what they gave, and calls are run that had not been answered.
+        what they gave, and calls are run that had not been answered. Those that still are not, ask
+        again.
 
         Args:
             template: Runs a call in this step.
@@ -184,12 +202,8 @@ class Resuming(Delivering):
 
         Returns:
             The futures that were not started.
-
-        Raises:
-            GraphInterrupt: While not all is answered.
         """
         unstarted: Collection[str] = ()
-        interrupts: list[Any] = []
         while True:
             looked: list[bool] = []
 
@@ -205,18 +219,17 @@ class Resuming(Delivering):
             kept.update(record.get("outcomes", {}))
             unstarted = record.get("unstarted", unstarted)
             self._coming = frozenset(record.get("coming", ()))
+            self._elsewhere = frozenset(record.get("elsewhere", ()))
             asks = record.get("asks", {})
             calls = [self._asked_again(future, asks[future], template) for future in asks]
             runs = [call for call in calls if call is not None]
             results = yield from run_again(runs)
             for run, result in zip(runs, results, strict=True):
                 if isinstance(result, GraphInterrupt):
-                    interrupts += result.args[0]
+                    self._unanswered[run.call.ordinal] = result
+                    self._scheduler.interrupting = True
                 else:
                     kept[run.call.future] = run.outcome or result
-        if interrupts:
-            self._scheduler.stop()
-            raise GraphInterrupt(tuple(interrupts))
         return unstarted
 
     def _asked_again(
@@ -250,36 +263,52 @@ class Resuming(Delivering):
             batch.id or object(), batch.tool_calls, self._thread.highest
         )
 
-    def _restore_batch(self, kept: Mapping[str, Any], unstarted: Collection[str]) -> None:
+    def _restore_batch(
+        self, template: Invocation, kept: Mapping[str, Any], unstarted: Collection[str]
+    ) -> None:
         """Take over what is known of the calls of the last message, which nothing answers yet.
 
         Where each came to a task of its own, some are answered already, and the others' tasks are
         not shown that. Those that were not started are issued with the ones that come in.
+
+        Args:
+            template: Runs a call in this step.
+            kept: What was kept of some, by future.
+            unstarted: Those that are known not to have been started.
         """
         first = self._first_of_batch()
         batch = self._thread.batch
-        ended: list[tuple[Call, Outcome | None]] = []
+        known: list[tuple[Call, Outcome | None]] = []
         for ordinal, tool_call in enumerate(self._made(), first):
-            if self._scheduler.get(ordinal) is not None or ordinal in self._thread.pending:
+            future = self._scheduler.get(ordinal)
+            if ordinal in self._thread.pending or (future is not None and future.is_provided):
                 continue
             outcome = result_of(kept.get(future_id(ordinal)), tool_call["id"])
-            if outcome is not None:
-                ended.append((self._read(ordinal, tool_call, first), outcome))
+            if outcome is not None or ordinal in self._unanswered:
+                known.append((self._read(ordinal, tool_call, first), outcome))
             elif future_id(ordinal) in unstarted:
                 self._unstarted.add(tool_call["id"])
-            elif future_id(ordinal) in self._coming:
+            elif future_id(ordinal) in (*self._coming, *self._elsewhere):
                 self._beside.add(tool_call["id"])
         known_as = batch.id if batch is not None else None
-        for future in self._scheduler.restore(known_as, ended, self._lane, self._thread.value_of):
-            if isinstance(found := kept[future.id], Mapping) and found.get("delivered"):
+        for future in self._scheduler.restore(known_as, known, self._lane, self._thread.value_of):
+            if not future.done:
+                future.placed = future.call.id not in self._arriving
+                self._run_by(template, future, batch)
+            elif isinstance(found := kept.get(future.id), Mapping) and found.get("delivered"):
                 self._scheduler.mark_delivered(future)
 
     def _run_by(self, template: Invocation, future: ToolFuture, message: AIMessage | None) -> None:
+        """Say how a call is run that did not come in with this step."""
         call = future.call
+        asks = self._unanswered.get(call.ordinal)
+        future.in_step = asks is not None
         run_by = template.of(call.tool_call, call.facts.tool).apart(call.ordinal)
         if not future.done:
             run_by = self._noted(run_by, call, message)
         self._scheduler.provide(future, run_by, copy_context())
+        if asks is not None and future.asks is not None:
+            future.asks, future.asked_by = asks, self
 
     # -- what is pending ------------------------------------------------------------------------
 
@@ -305,7 +334,7 @@ class Resuming(Delivering):
                 continue
             call = self._read(ordinal, origin.tool_call, origin.first, message=origin.message)
             outcome = result_of(kept.get(call.future), call.id)
-            if outcome is None:
+            if outcome is None and ordinal not in self._unanswered and not self._is_elsewhere(call):
                 started = call.future not in unstarted
                 outcome = _again_or_lost(call, origin.first, started=started)
             calls = messages.setdefault(id(origin.message), (origin.message, []))[1]
@@ -316,7 +345,12 @@ class Resuming(Delivering):
             ):
                 future.placed = True
                 future.placeholder = self._thread.pending[future.call.ordinal].id
-                self._run_by(template, future, message)
+                if future.done or not self._is_elsewhere(future.call):
+                    self._run_by(template, future, message)
+
+    def _is_elsewhere(self, call: Call) -> bool:
+        """Whether a call asks in a task beside this one, which comes in again and has it."""
+        return call.future in self._elsewhere and call.ordinal not in self._unanswered
 
 
 def _may_run_again(call: Call) -> bool:

@@ -63,6 +63,7 @@ class Scheduler:
         journal_read: Whether a step has looked there for what earlier runs left.
         interrupting: Whether the run is about to stop, so that no later step of it delivers.
         interrupted: Whether it stops with an interrupt now; see `stop`.
+        kept: The ids of futures whose outcomes are kept by steps that have stopped.
     """
 
     def __init__(self, executor: Executor, home: Home, key: str) -> None:
@@ -84,8 +85,10 @@ class Scheduler:
         self.journal_read = False
         self.interrupting = False
         self.interrupted = False
+        self.kept: set[str] = set()
         self._failure_callbacks: list[Callable[[], None]] = []
         self._batch = 0
+        self._latest = 0
         self._message: object = None
         self._messages: dict[object, tuple[list[ToolCall], int]] = {}
         self._twins: dict[tuple[Lane, str], ToolFuture] = {}
@@ -199,9 +202,11 @@ class Scheduler:
         """
         with self._lock:
             if message != self._message and any(self._known(c) is None for c in calls):
-                self.withdraw_unprovided()
+                # What was taken over since the last message may still come, in another task.
+                self._withdraw(f for f in self._live.values() if f.batch <= self._latest)
                 self._message = message
                 self._batch += 1
+                self._latest = self._batch
             self._values.earlier = earlier_value
             return [self._known(call) or self._issue(call, lane) for call in calls]
 
@@ -293,18 +298,17 @@ class Scheduler:
             earlier_value: As for `issue`.
 
         Returns:
-            The futures of those that were not known.
+            The futures of those that nobody has said yet how they are run.
         """
         with self._lock:
-            unknown = [(call, end) for call, end in calls if self.get(call.ordinal) is None]
-            if unknown and message != self._message:
+            if message != self._message and any(
+                self.get(call.ordinal) is None for call, _ in calls
+            ):
                 self._message = message
                 self._batch += 1
             self._values.earlier = earlier_value
-            return [
-                self._issue(call, lane) if outcome is None else self._ended(call, lane, outcome)
-                for call, outcome in unknown
-            ]
+            taken = [self._take_over(call, lane, outcome) for call, outcome in calls]
+            return [future for future in taken if not future.is_provided]
 
     def asking(self) -> list[ToolFuture]:
         """The futures whose tools ask for something, in issue order."""
@@ -463,14 +467,18 @@ class Scheduler:
         self._last = max(self._last, call.ordinal)
         return future
 
-    def _ended(self, call: Call, lane: Lane, outcome: Outcome) -> ToolFuture:
-        """A future that ended in an earlier run."""
-        future = self._enlist(call, lane)
-        self._tracker.issue(call.ordinal, batch=self._batch, access=Access())
-        future.state = outcome.state
-        future.ran_before = outcome.state in {FutureState.RESOLVED, _FAILED}
-        self._conclude(future, outcome)
-        self._tracker.finish(call.ordinal, outcome.state)
+    def _take_over(self, call: Call, lane: Lane, outcome: Outcome | None) -> ToolFuture:
+        """The future of a call of an earlier run, ended if it has ended there."""
+        future = self.get(call.ordinal)
+        if outcome is None:
+            return future or self._issue(call, lane)
+        if future is None:
+            future = self._enlist(call, lane)
+            self._tracker.issue(call.ordinal, batch=self._batch, access=Access())
+        if not future.done and not future.is_provided:
+            future.state = outcome.state
+            future.ran_before = outcome.state in {FutureState.RESOLVED, _FAILED}
+            self._end(future, outcome)
         return future
 
     def _twin(self, future: ToolFuture) -> ToolFuture | None:
@@ -517,12 +525,15 @@ class Scheduler:
         to them later gets what the messages say.
         """
         with self._lock:
-            for future in [f for f in self._live.values() if not f.is_provided]:
-                if not future.done:
-                    self._cancel(future)
-                self._undelivered.pop(future.call.ordinal, None)
-                self._withdrawn[future.call.ordinal] = future
-                del self._futures[future.call.ordinal]
+            self._withdraw(self._live.values())
+
+    def _withdraw(self, futures: Iterable[ToolFuture]) -> None:
+        for future in [f for f in futures if not f.is_provided]:
+            if not future.done:
+                self._cancel(future)
+            self._undelivered.pop(future.call.ordinal, None)
+            self._withdrawn[future.call.ordinal] = future
+            del self._futures[future.call.ordinal]
 
     # -- starting -------------------------------------------------------------------------------
 
@@ -576,7 +587,7 @@ class Scheduler:
                 self._start(future)
 
     def _start(self, future: ToolFuture) -> None:
-        if self.interrupted and future.placed:
+        if self.interrupted and future.placed and not future.in_step:
             return  # the run stops, and no step of it delivers; the next one starts it
         call = future.call
         try:

@@ -177,9 +177,29 @@ def test_each_call_of_an_earlier_run_is_taken_over_once() -> None:
     read = read_call(1, call, ToolFacts(None, PURE))
     lost = Outcome(FutureState.LOST, note="gone")
     [future] = bench.scheduler.restore("message", [(read, lost)], Lane(), _unused)
-    assert bench.scheduler.restore("message", [(read, lost)], Lane(), _unused) == []
+    assert bench.scheduler.restore("message", [(read, lost)], Lane(), _unused) == [future]
     assert bench.scheduler.get(1) is future
     assert bench.scheduler.undelivered() == [future]
+    assert bench.scheduler.provide(future, _invocation(call, lambda _: None), copy_context())
+    assert bench.scheduler.restore("message", [(read, lost)], Lane(), _unused) == []
+    assert not bench.scheduler.provide(future, _invocation(call, lambda _: None), copy_context())
+
+
+def test_what_a_call_of_an_earlier_run_came_to_may_be_known_late() -> None:
+    """One task of a step only knows that a call was made, another one also what it came to."""
+    bench = Bench(Lane())
+    made = [
+        ToolCall(name="tool", args={"x": x}, id=f"c{n}", type="tool_call")
+        for n, x in enumerate(["a", "future_1"], 1)
+    ]
+    first, second = (read_call(n, c, ToolFacts(None, PURE)) for n, c in enumerate(made, 1))
+    beside, waits = bench.scheduler.issue("message", [first, second], Lane(), _unused)
+    bench.scheduler.provide(waits, _invocation(made[1], lambda _: None), copy_context())
+    assert bench.executor.running == []
+    ended = Outcome(FutureState.RESOLVED, "value")
+    assert bench.scheduler.restore("message", [(first, ended)], Lane(), _unused) == [beside]
+    assert beside.outcome is ended
+    assert bench.executor.job("future_2").args == {"x": "value"}
 
 
 def test_what_another_answered_is_referred_to_by_its_value() -> None:

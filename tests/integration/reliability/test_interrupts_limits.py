@@ -247,9 +247,6 @@ class Wrap(AgentMiddleware):
         return message.model_copy(update={"content": f"<{message.content}>"})
 
 
-@pytest.mark.xfail(
-    reason="in threads a reference may find its call cancelled after an answer", strict=False
-)
 @pytest.mark.parametrize("is_async", [True, False])
 @pytest.mark.parametrize("kind", ["node", "middleware"])
 @pytest.mark.parametrize("placed", [False, True])
