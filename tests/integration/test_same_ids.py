@@ -54,9 +54,7 @@ def test_each_call_is_run_and_answered(
         return f"done {x}"
 
     def script(flag: dict[str, Any]) -> list[Any]:
-        calls = [
-            ToolCall(name="work", args={**a, **flag}, id="c", type="tool_call") for a in args
-        ]
+        calls = [ToolCall(name="work", args={**a, **flag}, id="c", type="tool_call") for a in args]
         return [AIMessage("", tool_calls=calls), "Done."]
 
     expected = _messages("ToolNode", script({}), [work], is_async=is_async)
