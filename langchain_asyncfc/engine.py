@@ -191,6 +191,9 @@ class Engine:
         thread.floor = max(thread.floor, floor)
         switch = (config.get("configurable") or {}).get("asyncfc", True)
         begins = run is not None and run.begins_with(config)
+        resumed = is_resumed(config)
+        if run is not None:
+            resumed = run.resumed = run.resumed or resumed
         return Step(
             self.policy,
             lane,
@@ -201,7 +204,7 @@ class Engine:
             whole=run is None or run.reviewed,
             place=thread_key(config),
             begins=begins,
-            resumed=is_resumed(config),
+            resumed=resumed,
         )
 
     def _comes_back(self, run: GraphRun | None, thread: Thread, *, begins: bool) -> bool:

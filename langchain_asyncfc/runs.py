@@ -25,6 +25,7 @@ from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 from langchain_core.tracers.context import register_configure_hook
+from langgraph.types import Command
 
 from langchain_asyncfc.configs import is_resumed
 from langchain_asyncfc.executors import (
@@ -63,6 +64,7 @@ class GraphRun:
             take the scheduler away by returning `True`.
         reviewed: Whether somebody asks at the end of each turn if futures are unfinished. If not,
             a step must not leave any behind.
+        resumed: Whether the run goes on from a checkpoint.
         warns: Whether to warn of futures that are unfinished although the run ended well: its
             graph has an end that does not ask `tools_condition`.
     """
@@ -72,6 +74,7 @@ class GraphRun:
         self.is_async = is_async
         self.warns = warns
         self.reviewed = False
+        self.resumed = False
         self._first_step: Any = _UNKNOWN
         self._read: tuple[Sequence[Any], Thread] | None = None
         self.on_end: Callable[[BaseException | None], bool] = lambda _: False
@@ -144,6 +147,7 @@ class RunWatch(BaseCallbackHandler):
         self._parents: dict[UUID, tuple[UUID | None, str | None]] = {}
         self._graph_runs: dict[UUID, list[GraphRun]] = {}
         self._reviewed: set[UUID] = set()
+        self._resumed: set[UUID] = set()
         self._lock = threading.Lock()
 
     def __copy__(self) -> RunWatch:
@@ -157,7 +161,7 @@ class RunWatch(BaseCallbackHandler):
     def on_chain_start(
         self,
         serialized: dict[str, Any] | None,  # noqa: ARG002 - LangChain's signature
-        inputs: Any,  # noqa: ARG002
+        inputs: Any,
         *,
         run_id: UUID,
         parent_run_id: UUID | None = None,
@@ -166,6 +170,9 @@ class RunWatch(BaseCallbackHandler):
     ) -> None:
         """Note where a run stands."""
         self._parents[run_id] = (parent_run_id, (metadata or {}).get("langgraph_checkpoint_ns"))
+        # LangGraph itself says that a run goes on from a checkpoint only in the first step of it.
+        if inputs is None or isinstance(inputs, Command) or parent_run_id in self._resumed:
+            self._resumed.add(run_id)
 
     def graph_of(self, step: UUID, namespace: str) -> UUID | None:
         """The run of the graph that a step belongs to.
@@ -199,6 +206,7 @@ class RunWatch(BaseCallbackHandler):
             found = next((run for run in known if run.is_async == is_async), None)
             if found is None:
                 found = make()
+                found.resumed = graph in self._resumed
                 known.append(found)
             found.reviewed = graph in self._reviewed
             return found
@@ -210,6 +218,7 @@ class RunWatch(BaseCallbackHandler):
     def _take(self, result: Any, run_id: UUID) -> tuple[list[GraphRun], BaseException | None]:
         self._parents.pop(run_id, None)
         self._reviewed.discard(run_id)
+        self._resumed.discard(run_id)
         error = result if isinstance(result, BaseException) else None
         return self._graph_runs.pop(run_id, []), error
 

@@ -18,6 +18,7 @@ from examples.repair import policy
 from examples.repair.pace import Pace
 from examples.repair.recording import CallRecord, RunLog, Turn
 from examples.repair.view import picture
+from tests.integration.processes import interruptible
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,14 +80,16 @@ def test_an_unknown_model_is_said(capsys: pytest.CaptureFixture[str]) -> None:
 def test_interrupting_leaves_nothing_behind(kind: str, tmp_path: Path) -> None:
     """Ctrl-C in the middle of a test run ends the processes and removes the folder."""
     command = [sys.executable, "-m", "examples.repair", "--quick", "--plain", "--only", kind]
-    with subprocess.Popen(
-        [*command, "--model", "embedded"],
-        cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as demo_run:
+    with interruptible():
+        demo_run = subprocess.Popen(
+            [*command, "--model", "embedded"],
+            cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+    with demo_run:
         assert demo_run.stdout is not None
         for line in demo_run.stdout:
             if line.endswith("run_tests(tests/test_backoff.py) started\n"):

@@ -36,10 +36,6 @@ def test_a_result_that_was_not_delivered_is_kept(lab: Lab) -> None:
     assert lab.starts("pay", "a") == 1
 
 
-@pytest.mark.xfail(
-    reason="with durability async the run may go on from before the message, and its id is new",
-    strict=False,
-)
 def test_a_call_without_a_placeholder_does_not_start_twice(lab: Lab) -> None:
     """Killed in the grace period, a call that is not safe to repeat is lost, and not run again."""
     lab.start(["turn", 1], closed=["pay a"], grace=60.0)

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from langchain_asyncfc.executors import wait_at_exit
+from tests.integration.processes import interruptible
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 60.0
@@ -149,13 +150,14 @@ ASYNC_ENDS = ["error", "timeout", "aclose", "events"]
 
 def start(path: Path, ending: str, script: str) -> subprocess.Popen[str]:
     """Start a process whose run ends in some way."""
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", "-X", "dev", "-c", PRELUDE + script, str(path), ending],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with interruptible():
+        return subprocess.Popen(
+            [sys.executable, "-W", "error", "-X", "dev", "-c", PRELUDE + script, str(path), ending],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 def run(path: Path, ending: str, script: str) -> str:

@@ -7,6 +7,8 @@ of an earlier era may stand in a history only where the checkpoint itself tells 
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,11 +20,15 @@ from langchain_core.messages import (
     RemoveMessage,
     ToolMessage,
 )
+from langchain_core.runnables import RunnableLambda
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph.message import REMOVE_ALL_MESSAGES
 
 from langchain_asyncfc import Effects
+from langchain_asyncfc.executors import Job, ThreadExecutor
+from langchain_asyncfc.futures import Outcome
 from langchain_asyncfc.testing import assert_valid_history, call
+from tests.integration.conftest import PATIENCE
 from tests.integration.reliability.faces import (
     FACES,
     Agent,
@@ -629,23 +635,60 @@ def detaching(face: Face, delivery: str) -> tuple[Agent, Lab]:
     return agent, lab
 
 
-@pytest.mark.xfail(
-    reason="in threads a busy machine may end the call before the replay begins",
-    strict=False,
-)
+class Reporting(ThreadExecutor):
+    """Runs calls in threads, and says when the first of them has its outcome."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = threading.Event()
+
+    def submit(self, job: Job, done: Callable[[Outcome], None]) -> Callable[[], None]:
+        """Start a job."""
+
+        def tell(outcome: Outcome) -> None:
+            done(outcome)
+            self.ended.set()
+
+        return super().submit(job, tell)
+
+
+def until(event: threading.Event) -> tuple[Any, Any, Any]:
+    """For a scene: threads wait for an event; in virtual time all that can happen happens."""
+
+    def wait(_: Any) -> None:
+        assert event.wait(PATIENCE)
+
+    async def rest(_: Any) -> None:
+        await asyncio.sleep(1)
+
+    return RunnableLambda(wait, rest), None, None
+
+
 @pytest.mark.parametrize("running", [True, False], ids=["running", "finished"])
 def test_replay_from_before_a_detached_call(
-    detaching: tuple[Agent, Lab], is_async: bool, running: bool
+    face: Face, is_async: bool, delivery: str, running: bool
 ) -> None:
     """A replay starts the call again, though the newer branch's call runs or has a value."""
-    agent, lab = detaching
+    lab, executor = Lab(), Reporting()
+    agent = face.build(
+        _two_tools(lab),
+        detached_talk(lab),
+        checkpointer=InMemorySaver(),
+        grace=0,
+        delivery=delivery,
+        on_final="detach",
+        executor=None if is_async else executor,
+    )
 
     def scene() -> Scene:
         yield agent.graph, go("call a"), THREAD
         before = before_tools(agent)
         old_gate = lab.gate
+        yield until(old_gate.entered)
+        assert lab.ran == [("first", "slow", "a")]
         if not running:
             old_gate.open()
+            yield until(executor.ended)
         lab.begin("second")
         yield agent.graph, None, from_here(before.config)
         final = yield agent.graph, go("again"), THREAD
