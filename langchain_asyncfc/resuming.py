@@ -66,7 +66,8 @@ class Resuming(Delivering):
         unstarted: Collection[str] = ()
         unknown = [o for o in self._thread.pending if self._scheduler.get(o) is None]
         first = self._resumed and not self._scheduler.journal_read
-        if self._journal is not None and (first or self._begins or unknown):
+        reads = self._journal is not None and (first or self._begins or bool(unknown))
+        if reads:
             yield from self._read_journal(sorted(unknown), kept)
         if self._begins:
             unstarted = yield from self._go_on(template, kept)
@@ -75,6 +76,8 @@ class Resuming(Delivering):
         unknown = [o for o in self._thread.pending if self._is_needed(o, kept)]
         if unknown:
             self._revive(sorted(unknown), template, kept, unstarted)
+        # Not before: while one task of a step reads, the others must not start anything either.
+        self._scheduler.journal_read |= reads
 
     def _is_needed(self, ordinal: int, kept: Mapping[str, Any]) -> bool:
         """Whether this step has to say what becomes of a pending call."""
@@ -104,7 +107,6 @@ class Resuming(Delivering):
         """
         journal = self._journal
         assert journal is not None  # noqa: S101 - asked before
-        self._scheduler.journal_read = True
         entries: dict[str, Any] = yield journal.read()
         if not entries:
             return
@@ -120,6 +122,9 @@ class Resuming(Delivering):
             if not is_there:
                 continue
             used.add(entry.key)
+            future = self._scheduler.get(ordinal)
+            if future is not None and future.is_provided:
+                continue  # another task of this step has taken it over, or started it
             self._scheduler.journaled[ordinal] = entry
             call = self._read(ordinal, origin.tool_call, origin.first, message=origin.message)
             if outcome is None and not _may_run_again(call):
