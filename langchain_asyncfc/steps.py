@@ -119,9 +119,15 @@ class Step(Answering):
     def _to_tools(self, final: AIMessage) -> list[Answer]:
         """Let the premature answer call the tools, where something has to be run."""
         self.goes_on = True
-        calls = [*final.tool_calls, _await_call()]
+        seen: list[ToolMessage] = []
+        call = _await_call()
+        if self._policy.on_final == "detach" and not self._scheduler.asking():
+            # What is detached goes on: the tools take it up, and wait for nothing.
+            call["args"]["timeout"] = 0
+            seen = [seen_again(self._thread, shown) for shown in self._thread.pending.values()]
         taken = [_not_taken(message, "a call") for message in self._thread.tail]
-        return [unchained(final).model_copy(update={"tool_calls": calls}), *taken]
+        asking = unchained(final).model_copy(update={"tool_calls": [*final.tool_calls, call]})
+        return [asking, *taken, *seen]
 
     def end_run(self) -> Flow[list[Answer]]:
         """Wait for what is unfinished where the run ends without another call of the model.
