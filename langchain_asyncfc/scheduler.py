@@ -528,18 +528,21 @@ class Scheduler:
             self._withdraw(self._live.values())
 
     def _withdraw(self, futures: Iterable[ToolFuture]) -> None:
-        for future in [f for f in futures if not f.is_provided]:
+        withdrawn = [future for future in futures if not future.is_provided]
+        for future in withdrawn:
             if not future.done:
                 self._cancel(future)
+        for future in withdrawn:
             self._undelivered.pop(future.call.ordinal, None)
             self._withdrawn[future.call.ordinal] = future
             del self._futures[future.call.ordinal]
+            self._tracker.seen(future.call.ordinal)  # it did not fail, as far as is known here
 
     # -- starting -------------------------------------------------------------------------------
 
     def _apply(self, steps: Steps) -> None:
         for skipped in steps.skipped:
-            cause = self._futures[skipped.cause]
+            cause = self._futures.get(skipped.cause) or self._withdrawn[skipped.cause]
             reason = cause.outcome.note if cause.outcome is not None else ""
             note = f"{cause.id} ({cause.call.name}) {cause.state}" + (
                 f": {reason}" if reason else ""

@@ -79,6 +79,8 @@ LEAVES: tuple[Levels, ...] = (("fs:", "a", "b"), ("fs:", "a", "c"), ("fs:", "d")
 HIDDEN: Levels = ("hidden",)
 """What only undeclared tools touch."""
 REFERENCE = re.compile(r"future_(\d+)")
+ELSEWHERE = {"path": "a", "digest": 0}
+"""The value of a call that nobody brought, as somebody else has answered it."""
 TIMEOUT = 5.0
 LANE = Lane()
 
@@ -160,6 +162,7 @@ class Run(Spec):
         )
         self.future: ToolFuture = None  # type: ignore[assignment]
         self.values: dict[int, Any] = {}
+        self.elsewhere: dict[int, Any] = {}
         self.delivered = False
         self.joined: list[Run] = []
         self.unended: set[int] = set()
@@ -193,7 +196,7 @@ class Run(Spec):
         effects = TOOLS[self.draft.tool]
         if self.problem or not effects.declared:
             return (), ()
-        known = {} if widest else self.values
+        known = self.elsewhere if widest else self.values
         broken = self.is_lost and not widest
         reads = tuple(self._levels(path, known, wide=broken) for path in effects.reads or ())
         return reads, tuple(self._levels(p, known, wide=broken) for p in effects.writes or ())
@@ -372,6 +375,8 @@ class SchedulerMachine(RuleBasedStateMachine):
                     run.values[reference] = outcome.value
 
     def earlier_value(self, ordinal: int) -> Any:
+        if ordinal in self.withdrawn:
+            return ELSEWHERE
         raise KeyError(ordinal)
 
     # -- events -------------------------------------------------------------------------------
@@ -381,6 +386,10 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.withdrawn |= {r.ordinal for r in self.unfinished() if r.future.provided is None}
         number, first = self.batches, len(self.runs) + 1
         runs = [Run(first + i, number, d, self.lanes[lane]) for i, d in enumerate(batch)]
+        for run in runs:
+            run.elsewhere = {n: ELSEWHERE for n in run.references & self.withdrawn}
+            run.values.update(run.elsewhere)
+            run.references -= self.withdrawn
         undeclared = [run for run in runs if not run.declared]
         for run in undeclared:
             run.leaves = (
@@ -609,7 +618,7 @@ class SchedulerMachine(RuleBasedStateMachine):
     def equals_a_serial_run(self) -> None:
         """Rule 6. A call that joined another runs by itself here (rule 15)."""
         world: dict[Levels, int] = dict.fromkeys((*LEAVES, HIDDEN), 0)
-        values: dict[int, Any] = {}
+        values: dict[int, Any] = dict.fromkeys(self.withdrawn, ELSEWHERE)
         self.learn()
         for run in self.runs.values():
             outcome = run.future.outcome

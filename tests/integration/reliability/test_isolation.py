@@ -55,7 +55,7 @@ from tests.integration.reliability.faces import (
 
 PURE = Effects()
 WRITES = Effects(writes="db:")
-THREADS = 16
+THREADS = 8
 
 
 @pytest.fixture(params=FACES)
@@ -264,8 +264,8 @@ async def together_and_alone(
 async def test_many_threads_at_once(
     face: Face, delivery: str, final_option: str, saved: bool
 ) -> None:
-    """Fifty threads have three turns each on one graph; each goes as it goes alone."""
-    talks = {f"<{n}>": talk(n % 7) for n in range(50)}
+    """Twenty threads have three turns each on one graph; each goes as it goes alone."""
+    talks = {f"<{n}>": talk(n % 7) for n in range(20)}
 
     def build(policy: Any) -> Agent:
         return face.build(
