@@ -387,7 +387,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         number, first = self.batches, len(self.runs) + 1
         runs = [Run(first + i, number, d, self.lanes[lane]) for i, d in enumerate(batch)]
         for run in runs:
-            run.elsewhere = {n: ELSEWHERE for n in run.references & self.withdrawn}
+            run.elsewhere = dict.fromkeys(run.references & self.withdrawn, ELSEWHERE)
             run.values.update(run.elsewhere)
             run.references -= self.withdrawn
         undeclared = [run for run in runs if not run.declared]
