@@ -362,16 +362,3 @@ def test_every_outcome_comes_back(way: Way, outcome: Outcome) -> None:
     assert found is not None
     assert (found.state, found.result, found.note) == (outcome.state, outcome.result, outcome.note)
     assert outcome.state is FutureState.FAILED or found.value == outcome.value
-
-
-def test_a_value_that_json_does_not_keep_is_read_from_the_answer(way: Way) -> None:
-    """References after the crash get what the message says."""
-    journal = journal_in(InMemoryStore())
-    entry = pay(journal)
-    message = ToolMessage('{"a": 1}', tool_call_id="c1")
-    way.end(entry, Outcome(FutureState.RESOLVED, object(), message))
-    _, kept = read_entry(way.do(journal.read()), entry)
-    assert "value" not in kept
-    found = outcome_of(kept, "c1")
-    assert found is not None
-    assert found.value in ('{"a": 1}', {"a": 1})
