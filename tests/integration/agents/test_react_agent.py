@@ -156,6 +156,29 @@ async def test_several_turns(version: str, hooked: bool, delivery: str) -> None:
         assert text in everything
 
 
+DELIVERERS = {
+    "a call and what awaits": ask(call("slow", x=2, await_result=True), call("await_future")),
+    "two that await": ask(
+        call("await_future", futures=["future_1"]), call("await_future", futures=["future_1"])
+    ),
+    "two that end the run": ask(call("direct", x=2), call("direct", x=3)),
+}
+"""Messages with two calls, of which each looks after earlier futures in a task of its own."""
+
+
+@pytest.mark.parametrize("message", DELIVERERS)
+@DELIVERIES
+@in_virtual_time
+async def test_two_tasks_of_a_step_that_deliver(delivery: str, message: str) -> None:
+    """Each sees the placeholder, and one of them delivers: the outcome is told once."""
+    talk = Talk(ask(call("slow", x=1)), DELIVERERS[message], "done", delivery=delivery)
+    told: list[str] = []
+    shown = talk.agent.astream({"messages": [HumanMessage("go")]}, stream_mode="updates")
+    async for update in shown:
+        told += [m.text for m in (update.get("tools") or {}).get("messages", ())]
+    assert " ".join(told).count("slow 1") == 1, told
+
+
 @FORMS
 @in_virtual_time
 async def test_an_error_is_raised(version: str, hooked: bool) -> None:
