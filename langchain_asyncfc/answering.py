@@ -198,8 +198,8 @@ class Answering(Asking):
             places = at[call["id"]]
             if not places:
                 return [(call, True) for call in calls]
-            # A model may give one id to several calls.
-            n = next((n for n in places if batch[n][0] == call), places[0])
+            # A model may give one id to several calls, which may even be equal.
+            n = min(places, key=lambda n: (batch[n][0] is not call, batch[n][0] != call))
             places.remove(n)
             batch[n] = (call, True)  # what arrived, so that it can be found again
         return batch

@@ -9,10 +9,12 @@ import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, HumanMessage, ToolCall, ToolMessage
 from langchain_core.tools import tool
+from langgraph.graph import END
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt import tools_condition as plain_condition
+from langgraph.types import Send
 
-from langchain_asyncfc import AsyncFCMiddleware, AsyncFCToolNode, tools_condition
+from langchain_asyncfc import AsyncFCMiddleware, AsyncFCToolNode, effects, tools_condition
 from langchain_asyncfc.testing import ScriptedChatModel, run_virtual
 from tests.integration.reliability.faces import loop
 
@@ -65,3 +67,39 @@ def test_each_call_is_run_and_answered(
     told = sorted(m.text for m in messages if isinstance(m, ToolMessage))
     assert told == sorted(m.text for m in expected if isinstance(m, ToolMessage))
     assert messages[-1].text == "Done."
+
+
+@pytest.mark.parametrize("args", [SAME, OTHER], ids=["same-arguments", "other-arguments"])
+def test_tasks_come_in_another_order(args: list[dict[str, Any]]) -> None:
+    """Each brings a call of its own, and the calls keep their numbers and their turns."""
+    ran: list[str] = []
+
+    @effects(writes="db:")
+    @tool
+    async def work(x: str) -> str:
+        """Work."""
+        ran.append(x)
+        return f"done {x}"
+
+    def route(state: Any) -> Any:
+        if tools_condition(state) == END:
+            return END
+        context = "tool_call_with_context"
+        calls = state["messages"][-1].tool_calls
+        return [
+            Send("tools", {"__type": context, "tool_call": one, "state": state})
+            for one in reversed(calls)
+        ] or "tools"
+
+    calls = [ToolCall(name="work", args=a, id="c", type="tool_call") for a in args]
+    node = AsyncFCToolNode([work], grace=0)
+    model = ScriptedChatModel.replies([AIMessage("", tool_calls=calls), "Early.", "Done."])
+    builder = loop(model, node, route)
+    builder.add_edge("tools", "agent")
+    final = run_virtual(builder.compile().ainvoke({"messages": [HumanMessage("go")]}))
+    expected = [a["x"] for a in args]
+    assert ran == expected
+    told = [m for m in final["messages"] if m.type == "tool" and m.tool_call_id == "c"]
+    assert {m.additional_kwargs["asyncfc"]["future"]: m.text for m in told} == {
+        f"future_{n}": f"done {x}" for n, x in enumerate(expected, 1)
+    }
