@@ -70,11 +70,12 @@ class Resuming(Delivering):
             yield from self._read_journal(sorted(unknown), kept)
         if self._begins:
             unstarted = yield from self._go_on(template, kept)
-        if kept or unstarted or self._coming or self._unanswered:
-            self._restore_batch(template, kept, unstarted)
         unknown = [o for o in self._thread.pending if self._is_needed(o, kept)]
         if unknown:
             self._revive(sorted(unknown), template, kept, unstarted)
+        # After those of earlier messages, to which they may refer.
+        if kept or unstarted or self._coming or self._unanswered:
+            self._restore_batch(template, kept, unstarted)
 
     def _is_needed(self, ordinal: int, kept: Mapping[str, Any]) -> bool:
         """Whether this step has to say what becomes of a pending call."""
