@@ -71,11 +71,12 @@ class Resuming(Delivering):
             yield from self._read_journal(sorted(unknown), kept)
         if self._begins:
             unstarted = yield from self._go_on(template, kept)
-        if kept or unstarted or self._coming or self._unanswered:
-            self._restore_batch(template, kept, unstarted)
         unknown = [o for o in self._thread.pending if self._is_needed(o, kept)]
         if unknown:
             self._revive(sorted(unknown), template, kept, unstarted)
+        # After those of earlier messages, to which they may refer.
+        if kept or unstarted or self._coming or self._unanswered:
+            self._restore_batch(template, kept, unstarted)
         # Not before: while one task of a step reads, the others must not start anything either.
         self._scheduler.journal_read |= reads
 

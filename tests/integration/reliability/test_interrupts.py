@@ -186,6 +186,23 @@ SEVERAL = {
         [[("ask", A), ("work", A)], [("ask", B)], [("work", B)]],
         stops=2,
     ),
+    "placed-beside-one-that-refers": Case(
+        lambda d: [d.ask("ask", PURE, until=LATE), d.ask("ask_too", PURE), d.work("work", PURE)],
+        [[("ask", A)], [("work", {"x": "<${future_1}>"}), ("ask_too", A)]],
+    ),
+    "placed-beside-one-that-writes": Case(
+        lambda d: [
+            d.ask("ask", WRITES, until=LATE),
+            d.ask("ask_too", PURE),
+            d.work("work", WRITES),
+        ],
+        [[("ask", A)], [("work", B), ("ask_too", A)]],
+    ),
+    "placed-twice-beside-one-that-refers": Case(
+        lambda d: [d.ask("ask", PURE, until=LATE, times=2), d.ask("ask_too", PURE)],
+        [[("ask", A)], [("ask_too", A), ("ask_too", {"x": "<${future_1}>"})]],
+        stops=3,
+    ),
     "undeclared-after-another": Case(
         lambda d: [d.ask(until=LATE), d.ask("ask_too"), d.work()],
         [[("ask", A)], [("ask_too", A)], [("work", A)]],
