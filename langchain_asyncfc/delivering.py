@@ -300,15 +300,19 @@ class Delivering:
     def _raise_failure(self, arrived: Sequence[ToolFuture | None]) -> Flow[None]:
         """Raise what `ToolNode` would raise: once, and again when the same step is tried again."""
         failures = (f for f in (self._scheduler.failure(), *arrived) if f is not None and f.outcome)
-        error = next((f.outcome.error for f in failures if f.outcome and f.outcome.error), None)
+        errors = (self._scheduler.error_that_ended(future) for future in failures)
+        error = next((error for error in errors if error is not None), None)
         if error is None:
             return
         self._scheduler.take_failure()
+        self._scheduler.leave_entries()
         for future in arrived:
             if future is not None:
+                # No message of this step is written, so the journal has to keep what they came to.
+                self._scheduler.journaled.pop(future.call.ordinal, None)
                 self._scheduler.mark_delivered(future)  # whoever catches the error answers
         if not isinstance(error, GraphBubbleUp):
             siblings = self._scheduler.live()
-            self._scheduler.cancel(siblings)
+            self._scheduler.end_by(error, siblings)
             yield Wait(siblings, until_failure=False)
         raise error

@@ -114,7 +114,7 @@ class Journal:
         return Work(run, arun)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """One call in the journal.
 
@@ -123,12 +123,15 @@ class Entry:
         key: Its key there.
         call: The call's id.
         ahead: Whether it is written before the call starts.
+        left: Whether the run has ended before the call. What it comes to then is not its outcome:
+            it was cancelled, or went on in a thread.
     """
 
     journal: Journal
     key: str
     call: str | None
     ahead: bool
+    left: bool = False
 
     def begin(self) -> None:
         """Note that the call is about to start."""
@@ -142,14 +145,16 @@ class Entry:
 
     def end(self, outcome: Outcome) -> None:
         """Note what it has come to."""
-        self._put(self._value(outcome))
+        if not self.left:
+            self._put(self._value(outcome))
 
     async def aend(self, outcome: Outcome) -> None:
         """Note what it has come to."""
-        await self._aput(self._value(outcome))
+        if not self.left:
+            await self._aput(self._value(outcome))
 
     def _value(self, outcome: Outcome) -> dict[str, Any] | None:
-        if isinstance(outcome.error, GraphBubbleUp):
+        if isinstance(outcome.error, GraphBubbleUp) or (outcome.error and not self.ahead):
             return None  # it is run again
         return {"call": self.call, "outcome": _packed(kept_outcome(self.call, outcome))}
 

@@ -445,10 +445,8 @@ class _ModelCall:
         """Put values where references stand in the structured answer."""
         return step.resolve({name: binding.tool for name, binding in self._answers.items()})
 
-    def refused(
-        self, response: ModelResponse[Any], problem: ReferenceProblem
-    ) -> ModelResponse[Any]:
-        """The response to an answer whose references have no values."""
+    def refused(self, response: ModelResponse[Any], problem: Exception) -> ModelResponse[Any]:
+        """The response to an answer whose references have no values, or none that fit."""
         message = self.messages(response)[-1]
         return refused(message, self._answers, self.request.response_format, problem)
 
@@ -456,9 +454,11 @@ class _ModelCall:
         """The response with values, if they fit."""
         if answers:
             message = cast("AIMessage", answers[0])
-            again = parsed_again(message, self._answers, self.request.response_format)
-            if again is not None:
-                return again
+            try:
+                return parsed_again(message, self._answers, self.request.response_format)
+            except Exception as problem:  # noqa: BLE001 - of any schema
+                if self._error is None:  # it was an answer with the references in it
+                    return self.refused(response, problem)
         if self._error is not None:
             raise self._error
         return response

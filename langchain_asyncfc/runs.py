@@ -122,6 +122,7 @@ class GraphRun:
 
 def _close(scheduler: Scheduler) -> Any:
     futures = scheduler.live()
+    scheduler.leave_entries()
     scheduler.cancel(futures)
     yield Wait(futures, until_failure=False)
 

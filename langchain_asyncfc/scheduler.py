@@ -77,6 +77,7 @@ class Scheduler:
         self._last = 0
         self._undelivered: dict[int, ToolFuture] = {}
         self._failure: ToolFuture | None = None
+        self._ended_by: dict[int, BaseException] = {}
         self._withdrawn: dict[int, ToolFuture] = {}
         self._placeholders = False
         self.latest: dict[str, int] = {}
@@ -130,6 +131,13 @@ class Scheduler:
             needed = {*self._live, *(() if self.interrupted else self._undelivered)}
             settled = [ordinal for ordinal in self.journaled if ordinal not in needed]
             return [self.journaled.pop(ordinal) for ordinal in settled]
+
+    def leave_entries(self) -> None:
+        """Have the journal say no more of unfinished calls than that they were started."""
+        with self._lock:
+            for ordinal in self._live:
+                if (entry := self.journaled.get(ordinal)) is not None:
+                    entry.left = True
 
     def undelivered(self) -> list[ToolFuture]:
         """The finished futures whose outcome was not delivered, in issue order."""
@@ -278,6 +286,23 @@ class Scheduler:
             for future in sorted(futures, key=_latest_waiting_first):
                 if not future.done:
                     self._cancel(future)
+
+    def end_by(self, error: BaseException, futures: Iterable[ToolFuture]) -> None:
+        """Cancel futures because the graph raises the error of another call.
+
+        Where a graph has sent them to tasks of their own, each raises the error as well, once: a
+        result that nobody cancelled them for would be kept.
+        """
+        with self._lock:
+            for future in futures:
+                self._ended_by[future.call.ordinal] = error
+            self.cancel(futures)
+
+    def error_that_ended(self, future: ToolFuture) -> BaseException | None:
+        """The error that the graph has to raise for a future that has ended, if there is one."""
+        if future.outcome is None:
+            return None
+        return future.outcome.error or self._ended_by.pop(future.call.ordinal, None)
 
     def restore(
         self,

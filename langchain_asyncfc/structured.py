@@ -50,17 +50,14 @@ def unparsed(error: StructuredOutputError) -> ModelResponse[Any] | None:
 
 def parsed_again(
     message: AIMessage, tools: Mapping[str, OutputToolBinding[Any]], response_format: Any
-) -> ModelResponse[Any] | None:
+) -> ModelResponse[Any]:
     """A structured answer with values in place of references.
 
-    Returns:
-        `None` where the values do not fit the schema either.
+    Raises:
+        Exception: Where the values do not fit the schema; pydantic and dataclasses differ.
     """
     (call,) = (call for call in message.tool_calls if call["name"] in tools)
-    try:
-        answer = tools[call["name"]].parse(call["args"])
-    except Exception:  # noqa: BLE001 - pydantic and dataclasses differ in what they raise
-        return None
+    answer = tools[call["name"]].parse(call["args"])
     content = getattr(response_format, "tool_message_content", None) or _TAKEN.format(answer)
     told = ToolMessage(content, tool_call_id=call["id"] or "", name=call["name"])
     return ModelResponse(result=[message, told], structured_response=answer)

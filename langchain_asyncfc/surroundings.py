@@ -179,10 +179,13 @@ class Surroundings:
 def _has_reducer(hint: Any) -> bool:
     if typing.get_origin(hint) in (typing.Required, typing.NotRequired):
         (hint,) = typing.get_args(hint)
-    return any(
-        not isinstance(extra, _PLAIN) if isinstance(extra, BaseChannel) else callable(extra)
-        for extra in getattr(hint, "__metadata__", ())
-    )
+    return any(map(_reduces, getattr(hint, "__metadata__", ())))
+
+
+def _reduces(extra: Any) -> bool:
+    """Whether what stands beside a type takes several values a step: a function or a channel."""
+    kind = extra if isinstance(extra, type) else type(extra)
+    return not issubclass(kind, _PLAIN) if issubclass(kind, BaseChannel) else callable(extra)
 
 
 def _works_on_results() -> tuple[type, ...]:

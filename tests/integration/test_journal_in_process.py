@@ -283,16 +283,6 @@ PLACES: dict[str, tuple[list[Any], float]] = {
 """Where a life ends: what the model says, and the grace period."""
 
 
-def answers_cancelled(lives: Lives, place: str, request: pytest.FixtureRequest) -> None:
-    """Expect a failure where a call's own task tells that it was cancelled, and LangGraph keeps it.
-
-    The error of another task has ended it.
-    """
-    if (lives.face, place, lives.is_async) == ("middleware", "without-a-placeholder", False):
-        reason = "the task of a call that another's error has cancelled gives an answer"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
-
-
 def end_at(lives: Lives, place: str) -> None:
     """Have the first life end in a place."""
     script, lives.options["grace"] = PLACES[place]
@@ -321,7 +311,7 @@ def test_nothing_is_left_of_what_was_taken(
     """The entry of an outcome that the second life has delivered is removed when that ends."""
     if (lives.face, place) == ("middleware", "without-a-placeholder"):
         reason = "LangGraph had kept the answer by itself"
-        request.applymarker(pytest.mark.xfail(reason=reason, strict=lives.is_async))
+        request.applymarker(pytest.mark.xfail(reason=reason, strict=False))
     end_at(lives, place)
     lives.first()
     assert lives.entries()
@@ -368,11 +358,8 @@ def test_what_was_delivered_is_not_needed_any_more(lives: Lives) -> None:
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_call_that_was_running_is_lost(
-    lives: Lives, place: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_call_that_was_running_is_lost(lives: Lives, place: str) -> None:
     """Rule 22: it does not start twice, also where no placeholder tells of it."""
-    answers_cancelled(lives, place, request)
     end_at(lives, place)
     lives.until = "began"
     lives.script.append([("look", "c9", {"x": "future_1", "await_result": True})])
@@ -387,11 +374,8 @@ def test_a_call_that_was_running_is_lost(
 
 
 @pytest.mark.parametrize("place", PLACES)
-def test_a_safe_call_that_was_running_runs_again(
-    lives: Lives, place: str, request: pytest.FixtureRequest
-) -> None:
+def test_a_safe_call_that_was_running_runs_again(lives: Lives, place: str) -> None:
     """Rule 22: it writes nothing, and has no entry before it has ended."""
-    answers_cancelled(lives, place, request)
     end_at(lives, place)
     lives.script[0] = [("look", "c1", {"x": 1}), *lives.script[0][1:]]
     lives.until = "began"
@@ -405,7 +389,6 @@ def test_a_safe_call_that_was_running_runs_again(
 # -- lives that clean up --------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(reason="the journal notes that it was cancelled")
 @pytest.mark.parametrize("place", ["in-the-background", "while-the-model-thinks"])
 @pytest.mark.parametrize("tool", ["pay", "look"])
 def test_a_call_that_ended_with_its_run(lives: Lives, place: str, tool: str) -> None:
@@ -421,7 +404,6 @@ def test_a_call_that_ended_with_its_run(lives: Lives, place: str, tool: str) -> 
         assert told == "look(1) of life 2"
 
 
-@pytest.mark.xfail(reason="the journal notes its error")
 def test_an_error_that_was_raised_of_a_safe_call(lives: Lives) -> None:
     """It is run again, as without a journal; the run ended because of it, and nobody was told."""
     lives.script = [[("end", "c1", {"x": 1})], [("look", "c2", {"x": 2, "await_result": True})]]

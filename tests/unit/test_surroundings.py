@@ -205,7 +205,6 @@ def test_keys_with_a_reducer(around: Surroundings, keys: set[str]) -> None:
     assert found & {"plain", "reduced", "maybe", "brief", "told"} == keys
 
 
-@pytest.mark.xfail(reason="a class of channels is taken for a reducer, since it can be called")
 def test_a_channel_may_be_named_by_its_class() -> None:
     """LangGraph makes it itself; it takes one value a step."""
 

@@ -136,13 +136,10 @@ class Careful(BaseModel):
         return value
 
 
-KNOWN_TOO_LATE = pytest.mark.xfail(reason="the answer with the reference in it is taken instead")
-
-
 @pytest.mark.parametrize(
     ("value", "field", "good"),
     [
-        pytest.param("unknown", "sky", {"sky": "blue"}, marks=KNOWN_TOO_LATE),
+        ("unknown", "sky", {"sky": "blue"}),
         (99, "degrees", {"degrees": 3}),
     ],
 )
