@@ -49,7 +49,7 @@ class Asking(Resuming):
         still = [future for future in known if future is not None and future.asked_by is self]
         asked, interrupts = set(still), _interrupts(still)
         while True:
-            if interrupts:
+            if not all(future.done for future in asked):
                 yield from self._let_end()
             asks = yield from self._who_asks(own, asked, leads=leads)
             if not asks:
@@ -64,7 +64,7 @@ class Asking(Resuming):
             apart = [future for future in asks if future not in here]
             interrupts += yield from self._run_in_step(own, apart)
             interrupts += _interrupts(here)
-        if interrupts:
+        if not all(future.done for future in asked):
             yield from self._stop(own, interrupts)
         if self._scheduler.interrupted and (
             not all(future.done for future in own) or self._keeps_alone(own)
