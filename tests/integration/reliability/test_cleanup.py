@@ -478,7 +478,9 @@ def quiet(caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest) -> I
     assert worker_pool().rest(PATIENCE) == 0
     yield
     gc.collect()
-    told = [r.getMessage() for r in caplog.get_records("call") if r.levelno >= logging.WARNING]
+    records = [r for r in caplog.get_records("call") if r.levelno >= logging.WARNING]
+    # A task of a node may end while LangGraph shuts its own threads down.
+    told = [r.getMessage() for r in records if r.name != "concurrent.futures"]
     if "return" in request.node.name:
         assert [text.split(";")[0] for text in told] == [
             "A run stopped while future_1, future_2 ran"
