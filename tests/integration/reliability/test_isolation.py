@@ -302,7 +302,7 @@ turns = st.lists(
 
 
 @pytest.mark.parametrize("name", FACES)
-@settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     talks=st.lists(st.lists(turns, min_size=1, max_size=3), min_size=2, max_size=6),
     starts=st.lists(st.sampled_from([0.0, 0.3, 1.0, 4.0]), min_size=6, max_size=6),

@@ -203,6 +203,7 @@ def check_story(
     assert len(ran) == len(set(ran))
 
 
+@two_ways
 @pytest.mark.parametrize("does", [PURE, WRITES, None], ids=["pure", "writes", "undeclared"])
 def test_replay_from_every_checkpoint(
     face: Face, is_async: bool, delivery: str, on_final: str, does: Effects | None
