@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any, Literal
 
+import langgraph.types
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from langchain_core.tools import BaseTool
@@ -306,6 +307,9 @@ class Way:
         return f"{self.face}-{entry}-{self.delivery}-{self.on_final}"
 
 
+SHOWS_OPEN_ONLY = hasattr(langgraph.types, "_interrupt_id")
+"""Whether LangGraph shows only what still waits for an answer; older versions show all of a step."""
+
 WAYS = [
     Way(face, is_async, delivery)
     for face in ("node", "middleware")
@@ -328,6 +332,7 @@ class Talk:
         runner: The event loop of all runs; by default each has one of its own.
         warns: What the library may warn of.
         detached: Whether calls may go on after a run.
+        answered: The questions that were answered, by id and text.
     """
 
     agent: Agent
@@ -339,10 +344,14 @@ class Talk:
     runner: asyncio.Runner | None = None
     warns: re.Pattern[str] | None = None
     detached: bool = False
+    answered: set[tuple[str, str]] = field(default_factory=set)
 
     def run(self, value: Any, **more: Any) -> list[Interrupt]:
         """Run it once, on an event loop of its own; what it asks."""
         config = {**self.config, "callbacks": [self.traces], **more}
+        if isinstance(value, Command) and isinstance(value.resume, dict):
+            shown = self.agent.graph.get_state(self.config).interrupts
+            self.answered |= {(i.id, str(i.value)) for i in shown if i.id in value.resume}
         with complaints("langchain_asyncfc", self.warns), complaints("asyncio"):
             if self.is_async and self.runner is not None:
                 self.runner.run(self._arun(value, config))
@@ -366,7 +375,11 @@ class Talk:
 
     def asked(self) -> list[Interrupt]:
         """What waits for an answer."""
-        return list(self.agent.graph.get_state(self.config).interrupts)
+        asked = list(self.agent.graph.get_state(self.config).interrupts)
+        if SHOWS_OPEN_ONLY:
+            return asked
+        still = [i for i in asked if (i.id, str(i.value)) not in self.answered]
+        return still or asked
 
     def messages(self) -> list[BaseMessage]:
         """The thread's messages."""
