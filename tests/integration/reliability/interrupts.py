@@ -308,7 +308,7 @@ class Way:
 
 
 SHOWS_OPEN_ONLY = hasattr(langgraph.types, "_interrupt_id")
-"""Whether LangGraph shows only what still waits for an answer; older versions show all of a step."""
+"""Whether LangGraph shows only what waits for an answer; older versions show all of a step."""
 
 WAYS = [
     Way(face, is_async, delivery)
