@@ -299,8 +299,8 @@ class Delivering:
 
     def _raise_failure(self, arrived: Sequence[ToolFuture | None]) -> Flow[None]:
         """Raise what `ToolNode` would raise: once, and again when the same step is tried again."""
-        failures = (f for f in (self._scheduler.failure(), *arrived) if f is not None and f.outcome)
-        errors = (self._scheduler.error_that_ended(future) for future in failures)
+        ended = (f for f in (self._scheduler.failure(), *arrived) if f is not None)
+        errors = map(self._scheduler.error_that_ended, ended)
         error = next((error for error in errors if error is not None), None)
         if error is None:
             return

@@ -209,17 +209,18 @@ class Scheduler:
                 `KeyError` when there is none, and `FailedReference` when it did not resolve.
         """
         with self._lock:
-            if message != self._message and any(self._known(c) is None for c in calls):
+            if message != self._message and any(self._known(c.ordinal) is None for c in calls):
                 # What was taken over since the last message may still come, in another task.
                 self._withdraw(f for f in self._live.values() if f.batch <= self._latest)
                 self._message = message
                 self._batch += 1
                 self._latest = self._batch
             self._values.earlier = earlier_value
-            return [self._known(call) or self._issue(call, lane) for call in calls]
+            return [self._known(call.ordinal) or self._issue(call, lane) for call in calls]
 
-    def _known(self, call: Call) -> ToolFuture | None:
-        return self._futures.get(call.ordinal) or self._withdrawn.get(call.ordinal)
+    def _known(self, ordinal: int) -> ToolFuture | None:
+        """The future with this ordinal, also if nobody came to run it."""
+        return self._futures.get(ordinal) or self._withdrawn.get(ordinal)
 
     def resolved(self, call: Call, earlier_value: Callable[[int], Any]) -> Mapping[str, Any] | None:
         """A call's arguments with values for references; `None` while one has not finished.
@@ -567,7 +568,8 @@ class Scheduler:
 
     def _apply(self, steps: Steps) -> None:
         for skipped in steps.skipped:
-            cause = self._futures.get(skipped.cause) or self._withdrawn[skipped.cause]
+            cause = self._known(skipped.cause)
+            assert cause is not None  # noqa: S101 - what ended was issued here
             reason = cause.outcome.note if cause.outcome is not None else ""
             note = f"{cause.id} ({cause.call.name}) {cause.state}" + (
                 f": {reason}" if reason else ""

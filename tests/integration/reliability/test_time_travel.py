@@ -621,8 +621,7 @@ def detached_talk(lab: Lab) -> Callable[[list[BaseMessage]], AIMessage | str]:
     return policy
 
 
-@pytest.fixture
-def detaching(face: Face, delivery: str) -> tuple[Agent, Lab]:
+def detaching_agent(face: Face, delivery: str, **options: Any) -> tuple[Agent, Lab]:
     """An agent that detaches, and its tools."""
     lab = Lab()
     agent = face.build(
@@ -632,8 +631,15 @@ def detaching(face: Face, delivery: str) -> tuple[Agent, Lab]:
         grace=0,
         delivery=delivery,
         on_final="detach",
+        **options,
     )
     return agent, lab
+
+
+@pytest.fixture
+def detaching(face: Face, delivery: str) -> tuple[Agent, Lab]:
+    """An agent that detaches, and its tools."""
+    return detaching_agent(face, delivery)
 
 
 class Reporting(ThreadExecutor):
@@ -670,16 +676,8 @@ def test_replay_from_before_a_detached_call(
     face: Face, is_async: bool, delivery: str, running: bool
 ) -> None:
     """A replay starts the call again, though the newer branch's call runs or has a value."""
-    lab, executor = Lab(), Reporting()
-    agent = face.build(
-        _two_tools(lab),
-        detached_talk(lab),
-        checkpointer=InMemorySaver(),
-        grace=0,
-        delivery=delivery,
-        on_final="detach",
-        executor=None if is_async else executor,
-    )
+    executor = Reporting()
+    agent, lab = detaching_agent(face, delivery, executor=None if is_async else executor)
 
     def scene() -> Scene:
         yield agent.graph, go("call a"), THREAD
