@@ -1,0 +1,1 @@
+"""What overlapped with what, as numbers and as a picture."""
