@@ -57,7 +57,7 @@ def audit(
 
     It reads names, schemas, hints and labels, and calls nothing. So it can be wrong both ways: it
     warns of what is meant, and it cannot see what a tool really does.
-    [`check_effects`][langchain_asyncfc.testing.label_checks.check_effects] runs calls to find that out.
+    [`check_effects`][langchain_asyncfc.testing.label_checks.check_effects] runs calls to find out.
 
     Args:
         tools: Tools, plain functions, or schemas as `bind_tools` takes them.

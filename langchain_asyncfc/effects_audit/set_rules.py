@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from langchain_asyncfc.effects import Effects
+from langchain_asyncfc.effects import Effects, levels_of
 from langchain_asyncfc.effects_audit.findings import Finding
 from langchain_asyncfc.effects_audit.meeting import (
     Meeting,
@@ -21,7 +21,8 @@ from langchain_asyncfc.effects_audit.meeting import (
 )
 from langchain_asyncfc.effects_audit.surveys import Survey
 from langchain_asyncfc.effects_audit.tool_rules import path_arguments
-from langchain_asyncfc.effects_audit.words import same_thing
+from langchain_asyncfc.effects_audit.words import reading_verb, same_thing
+from langchain_asyncfc.toolbox import Origin
 
 __all__ = ["SET_RULES", "unknown_names"]
 
@@ -135,7 +136,8 @@ def never_written(tools: Sequence[Survey]) -> Iterator[Finding]:
     """A022: a label that no labelled tool can come into conflict with."""
     writes = [path for tool in tools for path in writes_of(tool)]
     for tool in tools:
-        idle = [path for path in reads_of(tool) if not _meets(path, writes)]
+        named = [path for path in reads_of(tool) if levels_of(path)]
+        idle = [path for path in named if not _meets(path, writes)]
         if idle:
             yield _found(
                 "A022",
@@ -195,27 +197,32 @@ def spellings(tools: Sequence[Survey]) -> Iterator[Finding]:
 def undeclared(tools: Sequence[Survey]) -> Iterator[Finding]:
     """A030, A031: tools without labels order everything."""
     silent = [tool for tool in tools if not tool.declared]
-    if not silent or len(tools) == 1:
+    readers = [tool.name for tool in silent if reading_verb(tool.name)]
+    if len(tools) == 1:
         return
-    if len(silent) == len(tools):
+    if silent and len(silent) == len(tools):
+        first = f" By their names: {', '.join(readers)}." if readers else ""
         yield _found(
             "A031",
             silent,
             "calls of different messages run one after the other; only decoding overlaps with them",
-            "Begin with the slowest tool that changes nothing: @effects().",
+            f"Begin with the slowest tool that changes nothing: @effects().{first}",
         )
         return
     now = pair_counts(tools)
     for tool in silent:
-        others = [replace(other, effects=Effects()) if other is tool else other for other in tools]
-        then = pair_counts(others)
+        if tool.origin in (Origin.DECORATOR, Origin.MAPPING):
+            continue  # A034: on purpose
+        pure = replace(tool, effects=replace(tool.effects, reads=(), writes=()))
+        then = pair_counts([pure if other is tool else other for other in tools])
+        sounds = "It sounds like a reader. " if tool.name in readers else ""
         yield _found(
             "A030",
             [tool],
             "its calls wait for all calls of earlier messages, and all later ones for it: of "
             f"{sum(now.values())} pairs of tools {now[Meeting.ALWAYS]} always wait for each other, "
             f"{then[Meeting.ALWAYS]} if this one read and wrote nothing",
-            "Say what it reads and writes, if that is known.",
+            f"{sounds}Say what it reads and writes, if that is known.",
         )
 
 

@@ -12,7 +12,6 @@ from langchain_asyncfc.effects_audit.meeting import reads_of, writes_of
 from langchain_asyncfc.effects_audit.surveys import Survey
 from langchain_asyncfc.effects_audit.words import (
     is_irrevocable,
-    reading_verb,
     repeats_well,
     words_of,
     writing_verb,
@@ -198,6 +197,14 @@ def touches_everything(tool: Survey) -> Iterator[Finding]:
     """A034: `/` conflicts with all labels there are."""
     if tool.origin is Origin.TRUSTED_HINTS:
         return  # that is what readOnlyHint comes to
+    if not tool.declared and tool.origin in (Origin.DECORATOR, Origin.MAPPING):
+        yield _found(
+            tool,
+            "A034",
+            "it is left undeclared on purpose: its calls wait for all calls of earlier messages, "
+            "and all later ones for it",
+            "Name what it touches, if that is known.",
+        )
     for side, paths in (("reads", reads_of(tool)), ("writes", writes_of(tool))):
         if any(not levels_of(path) for path in paths):
             waits = "all that write anything" if side == "reads" else "all that read or write"
@@ -229,8 +236,6 @@ def lost_in_a_crash(tool: Survey) -> Iterator[Finding]:
         why = "its server says idempotentHint=true"
     elif tool.declared and repeats_well(verb := writing_verb(tool.name)):
         why = f"'{verb}' can often be repeated without harm"
-    elif not tool.declared and (seen := reading_verb(tool.name)):
-        why = f"'{seen}' sounds like a reader, whose calls are simply run again once it is labelled"
     else:
         return
     yield _found(

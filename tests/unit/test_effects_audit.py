@@ -186,7 +186,13 @@ CASES: list[tuple[str, list[Any], dict[str, Effects], list[Any], dict[str, Effec
         [made("x", metadata={"idempotentHint": True})],
         {"x": Effects(writes="x:", idempotent=True)},
     ),
-    ("A040", [made("list_users")], {}, [made("users")], {}),
+    (
+        "A034",
+        [made("x")],
+        {"x": Effects(reads=None, writes=None, foreground=True)},
+        [made("x")],
+        {},
+    ),
     ("A041", [made("x", return_direct=True)], {}, [made("x")], {}),
     ("A041", [made("x")], {"x": Effects(foreground=True)}, [made("x")], {"x": Effects()}),
     (
@@ -311,6 +317,35 @@ def test_what_an_undeclared_tool_costs() -> None:
     assert report.pairs[Meeting.ALWAYS] == 3
     assert "of 6 pairs of tools 3 always wait" in found.what
     assert "0 if this one" in found.what
+
+
+def test_what_is_undeclared_on_purpose_is_no_warning() -> None:
+    """Who says `reads=None` knows of the cost; it is noted, and not warned of."""
+    on_purpose = Effects(reads=None, writes=None, foreground=True)
+    report = look(READER, WRITER, made("ask"), **GOOD, ask=on_purpose)
+    assert report.warnings == ()
+    assert {"A034", "A041"} <= codes(report, about="ask")
+
+
+def test_a_trusted_fence_stays_one_when_it_writes_nothing() -> None:
+    """The cost of an undeclared tool is that of its missing sides, not of its fence."""
+    tools = [made("x", metadata={"destructiveHint": True}), made("y")]
+    report = audit(tools, {"y": Effects()}, trust_mcp_hints=True)
+    [found] = [f for f in report.findings if f.code == "A030"]
+    assert "2 always wait for each other, 2 if this one" in found.what
+
+
+def test_tools_that_sound_like_readers_are_named() -> None:
+    """The advice names the tools to begin with."""
+    [found] = [f for f in look(made("list_users"), made("x")).findings if f.code == "A031"]
+    assert "By their names: list_users." in found.advice
+    [found] = look(made("get_user"), READER, read_file=Effects()).warnings
+    assert found.advice.startswith("It sounds like a reader.")
+
+
+def test_reading_everything_is_never_idle() -> None:
+    """A reader of everything is not told that nobody writes that."""
+    assert "A022" not in codes(look(READER, read_file=Effects("/")))
 
 
 def test_functions_schemas_and_injected_arguments() -> None:

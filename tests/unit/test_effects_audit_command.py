@@ -107,10 +107,11 @@ def error(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return shown.err
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["tools", "pair", "by_name", "plain_node", "node", "factory", "async_factory", "opened", "session", "Holder.inner"],
-)
+KEPT = ["tools", "pair", "by_name", "plain_node", "node", "Holder.inner"]
+MADE = ["factory", "async_factory", "opened", "session"]
+
+
+@pytest.mark.parametrize("name", [*KEPT, *MADE])
 def test_forms_of_tools(name: str, module: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Lists, tuples, dicts, nodes, functions and context managers hold tools, async ones too."""
     found = data(capsys, f"{module}:{name}")
