@@ -79,7 +79,8 @@ class _Gate:
         self._jobs = 0
         ends: Schedule = tuple((actor, None) for actor in range(actors))
         self._segments = [list(segment) for segment in (*schedule, *ends)]
-        self._moved = asyncio.Event()
+        self._waiting: list[asyncio.Future[None]] = []
+        self.clocks = [_Clock() for _ in range(actors)]
 
     def budget(self, actor: int) -> int | None:
         """How many steps the actor may take now: 0 for none, `None` for any number."""
@@ -89,14 +90,28 @@ class _Gate:
         return steps
 
     async def turn(self, actor: int) -> None:
-        """Wait for the actor's turn, or until nothing else can happen."""
-        while self.budget(actor) == 0:
-            self._moved.clear()
-            try:
-                async with asyncio.timeout(_PATIENCE):
-                    await self._moved.wait()
-            except TimeoutError:
-                return
+        """Wait for the actor's turn, or until nothing else can happen. Its clock stands still."""
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, _Loop)  # noqa: S101 - see `interleave`
+        impatient = False
+
+        def lose_patience(moved: asyncio.Future[None]) -> None:
+            nonlocal impatient
+            impatient = True
+            _wake(moved)
+
+        self.clocks[actor].stop(loop.time())
+        try:
+            while self.budget(actor) == 0 and not impatient:
+                moved: asyncio.Future[None] = loop.create_future()
+                self._waiting.append(moved)
+                timer = loop.call_at_for_all(loop.time() + _PATIENCE, lose_patience, moved)
+                try:
+                    await moved
+                finally:
+                    timer.cancel()
+        finally:
+            self.clocks[actor].go_on(loop.time())
 
     def took(self, actor: int, steps: int = 1) -> None:
         """Note that the actor has taken steps."""
@@ -127,7 +142,49 @@ class _Gate:
             self._over[self._segments[0][0] or 0] or self._segments[0][1] == 0
         ):
             self._segments.pop(0)
-        self._moved.set()
+        waiting, self._waiting = self._waiting, []
+        for moved in waiting:
+            _wake(moved)
+
+
+def _wake(moved: asyncio.Future[None]) -> None:
+    if not moved.done():
+        moved.set_result(None)
+
+
+class _Clock:
+    """How long an actor was kept waiting for its turn: time that does not count for its timers."""
+
+    def __init__(self) -> None:
+        self._kept = 0.0
+        self._stops = 0
+        self._since = 0.0
+        self._due: list[Callable[[], None]] = []
+
+    def stop(self, now: float) -> None:
+        """Note that it waits from now on. Several tasks of an actor may do so."""
+        if not self._stops:
+            self._since = now
+        self._stops += 1
+
+    def go_on(self, now: float) -> None:
+        """Note that it has its turn. What came due meanwhile is looked at again."""
+        self._stops -= 1
+        if not self._stops:
+            self._kept += now - self._since
+            due, self._due = self._due, []
+            for look in due:
+                look()
+
+    def kept(self, now: float) -> float:
+        """Seconds that it was kept waiting until now."""
+        return self._kept + (now - self._since if self._stops else 0.0)
+
+    def put_off(self, look: Callable[[], None]) -> bool:
+        """Keep something for when it goes on, if it is stopped."""
+        if self._stops:
+            self._due.append(look)
+        return bool(self._stops)
 
 
 class _Loop(VirtualTimeLoop):
@@ -138,6 +195,41 @@ class _Loop(VirtualTimeLoop):
     def __init__(self) -> None:
         super().__init__()
         self.set_task_factory(_gated_task)  # type: ignore[arg-type]
+
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Set a timer; one of an actor's own goes by the time in which it was not kept waiting.
+
+        Else a call that is stopped while another one sleeps would run into its own timeouts, which
+        says nothing of labels.
+        """
+        actor = (context or contextvars.copy_context()).get(_ACTOR)
+        gate = self.gate
+        if gate is None or actor is None:
+            return super().call_at(when, callback, *args, context=context)
+        clock = gate.clocks[actor]
+        before = clock.kept(self.time())
+
+        def look() -> None:
+            nonlocal before
+            if timer.cancelled() or clock.put_off(look):
+                return
+            kept = clock.kept(self.time())
+            late, before = kept - before, kept
+            if late > 0:
+                self.call_at_for_all(self.time() + late, look, context=context)
+            else:
+                callback(*args)
+
+        timer = self.call_at_for_all(when, look, context=context)
+        return timer
+
+    def call_at_for_all(
+        self, when: float, callback: Any, *args: Any, context: Any = None
+    ) -> asyncio.TimerHandle:
+        """Set a timer that goes by the clock that all share."""
+        return super().call_at(when, callback, *args, context=context)
 
     def run_in_executor(  # type: ignore[override]
         self, executor: Any, func: Any, *args: Any

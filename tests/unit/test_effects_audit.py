@@ -124,7 +124,7 @@ CASES: list[tuple[str, list[Any], dict[str, Effects], list[Any], dict[str, Effec
         [READER, WRITER],
         {"read_file": Effects("file:{path}"), "write_file": Effects(writes="files:{path}")},
         [READER, WRITER],
-        {"read_file": Effects("db1:{path}"), "write_file": Effects(writes="db2:{path}")},
+        {"read_file": Effects("shard1:{path}"), "write_file": Effects(writes="shard2:{path}")},
     ),
     (
         "A020",
@@ -139,6 +139,20 @@ CASES: list[tuple[str, list[Any], dict[str, Effects], list[Any], dict[str, Effec
         {"read_file": Effects("file:{path}"), "write_file": Effects(writes="fs:{path}")},
         [made("read", "url"), WRITER],
         {"read": Effects("web:{url}"), "write_file": Effects(writes="fs:{path}")},
+    ),
+    (
+        "A021",
+        [made("r", "isbn"), made("w", "isbn")],
+        {"r": Effects("shelf:{isbn}"), "w": Effects(writes="loans:{isbn}")},
+        [made("r", "id"), made("w", "id")],
+        {"r": Effects("shelf:{id}"), "w": Effects(writes="loans:{id}")},
+    ),
+    (
+        "A016",
+        [made("send")],
+        {"send": Effects(writes="mail:", idempotent=True)},
+        [made("send", metadata={"idempotentHint": True})],
+        {"send": Effects(writes="mail:", idempotent=True)},
     ),
     (
         "A022",

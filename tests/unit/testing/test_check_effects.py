@@ -461,6 +461,35 @@ def test_a_call_that_waits_for_the_other_lets_it_go_on(threads: bool) -> None:
     assert log == ["a", "a", "b", "b"]
 
 
+def test_a_stopped_call_does_not_run_into_its_own_timeout() -> None:
+    """Time that a call is kept waiting does not count for its timers, whatever the other does."""
+
+    async def hurried() -> str:
+        async with asyncio.timeout(3):
+            await asyncio.sleep(1)
+            await asyncio.sleep(1)
+        return "in time"
+
+    async def sleeper() -> str:
+        await asyncio.sleep(100)
+        await asyncio.sleep(100)
+        return "slept"
+
+    async def late() -> str:
+        async with asyncio.timeout(3):
+            await asyncio.sleep(5)
+        return "never"
+
+    actors = [Actor(hurried, threaded=False), Actor(sleeper, threaded=False)]
+    for way in schedules([3, 3], 100):
+        results, _ = run_on_loop(lambda w=way: interleave(actors, w))
+        assert results == ["in time", "slept"]
+    actors = [Actor(late, threaded=False), Actor(sleeper, threaded=False)]
+    for way in schedules([2, 3], 100):
+        results, _ = run_on_loop(lambda w=way: interleave(actors, w))
+        assert isinstance(results[0], TimeoutError)
+
+
 def test_a_coroutine_and_a_thread() -> None:
     """Both kinds take turns with each other."""
     log: list[str] = []
