@@ -9,6 +9,7 @@ import inspect
 import typing
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from typing import Any, Final
 
 from langchain_core.tools import BaseTool
@@ -18,13 +19,23 @@ from langchain_asyncfc.effects import UNDECLARED, Effects, effects_of
 from langchain_asyncfc.records import CONTROL_TOOLS
 from langchain_asyncfc.schemas import takes_await_result
 
-__all__ = ["ToolFacts", "Toolbox"]
+__all__ = ["Origin", "ToolFacts", "Toolbox", "find_effects"]
 
 _EVERYTHING: Final = "/"
 
 _HANDOFF: Final = "__handoff_destination"
 """The key by which `langgraph-supervisor` and `langgraph-swarm` mark tools that hand over to
 another agent, in `tool.metadata`."""
+
+
+class Origin(StrEnum):
+    """Where the effects of a tool come from."""
+
+    MAPPING = "effects="
+    DECORATOR = "@effects"
+    TRUSTED_HINTS = "MCP hints"
+    UNTRUSTED_HINTS = "MCP hints, not trusted"  # so it counts as undeclared
+    NONE = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,16 @@ class Toolbox:
         self._trust_mcp_hints = trust_mcp_hints
         self._timeout = timeout
         self._facts: dict[str, ToolFacts] = {}
+
+    @property
+    def given(self) -> Mapping[str, Effects]:
+        """The effects that were given by tool name."""
+        return self._effects
+
+    @property
+    def trusts_mcp_hints(self) -> bool:
+        """Whether a tool's MCP annotations count where it declares no effects."""
+        return self._trust_mcp_hints
 
     def __contains__(self, name: str) -> bool:
         """Whether a tool has this name."""
@@ -152,7 +173,7 @@ class Toolbox:
                 "runtime. Rename the tool."
             )
             raise ValueError(msg)
-        declared = _effects(tool, self._effects, self._trust_mcp_hints)
+        declared, _ = find_effects(tool, self._effects, trust_mcp_hints=self._trust_mcp_hints)
         if declared is UNDECLARED:
             declared = self.defaults.get(name, UNDECLARED)
         _check_templates(tool, declared)
@@ -194,17 +215,34 @@ def _check_templates(tool: BaseTool, declared: Effects) -> None:
             raise ValueError(msg)
 
 
-def _effects(tool: BaseTool, given: Mapping[str, Any], trust_mcp_hints: bool) -> Effects:
+def find_effects(
+    tool: BaseTool, given: Mapping[str, Any], *, trust_mcp_hints: bool = False
+) -> tuple[Effects, Origin]:
+    """The effects of a tool, and where they come from.
+
+    Args:
+        tool: The tool.
+        given: Effects by tool name; they win over declared ones.
+        trust_mcp_hints: Whether MCP annotations count where nothing else is declared.
+
+    Raises:
+        ValueError: When what is given for the tool is no `Effects` object.
+    """
     if tool.name in given:
         found = given[tool.name]
         if not isinstance(found, Effects):
             msg = f"effects[{tool.name!r}] must be an Effects object, not {found!r}."
             raise ValueError(msg)
-        return found
+        return found, Origin.MAPPING
     declared = effects_of(tool)
-    if declared is None and trust_mcp_hints:
-        declared = _from_hints(tool.metadata or {})
-    return UNDECLARED if declared is None else declared
+    if declared is not None:
+        return declared, Origin.DECORATOR
+    hinted = _from_hints(tool.metadata or {})
+    if hinted is None:
+        return UNDECLARED, Origin.NONE
+    if trust_mcp_hints:
+        return hinted, Origin.TRUSTED_HINTS
+    return UNDECLARED, Origin.UNTRUSTED_HINTS
 
 
 def _from_hints(metadata: Mapping[str, Any]) -> Effects | None:
