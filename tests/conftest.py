@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-TRACED = 3
+TRACED = 4
 """Variants of a test (sets of its parameters) under which branch coverage is measured."""
 
 UNTRACED = (
@@ -59,7 +59,8 @@ def _traced(items: list[pytest.Item]) -> set[pytest.Item]:
     """Some variants of each test: its first, its last, and others evenly between them.
 
     Tracing takes nearly as long as a test itself on Python 3.11, and the variants of a test go
-    through nearly the same lines.
+    through nearly the same lines. Of options with two values each, four variants that stand evenly
+    take both values of each.
     """
     variants: dict[str, list[pytest.Item]] = {}
     for item in items:
