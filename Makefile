@@ -22,8 +22,16 @@ $(READY): pyproject.toml
 demo: $(READY)  ## Repair a broken project twice, with ToolNode and with AsyncFCToolNode, and compare
 	$(BIN)/python -m examples.repair $(ARGS)
 
-test: $(BENCH)  ## Run all tests, with branch coverage measured
-	$(BIN)/python -m pytest -n auto --dist worksteal --cov --cov-report= $(ARGS)
+PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
+
+# Tracing takes nearly as long as the tests on Python 3.11, so only some variants of each are traced.
+test: $(BENCH)  ## Run all tests, with branch coverage measured; or those that ARGS says, without
+ifdef ARGS
+	$(PYTEST) $(ARGS)
+else
+	$(PYTEST) --part traced --cov --cov-report=
+	$(PYTEST) --part rest
+endif
 
 crash: $(BENCH)  ## Kill processes 200 times in a row, anywhere
 	ASYNCFC_CRASHES=200 $(BIN)/python -m pytest -n auto -q tests/integration/reliability/test_crash_anywhere.py $(ARGS)

@@ -2,9 +2,34 @@
 
 from __future__ import annotations
 
+import gc
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
+
+TRACED = 4
+"""Variants of a test (sets of its parameters) under which branch coverage is measured."""
+
+UNTRACED = (
+    "docs",
+    "fuzz",
+    "stateful",
+    "integration/test_demo",
+    "integration/test_langgraph_dev",
+    "integration/reliability/test_crash",
+    "integration/reliability/test_process_exit",
+)
+"""Tests that are never traced: of other code, in other processes, or of many random examples."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let the tests be run in two parts, of which one is traced."""
+    parser.addoption(
+        "--part",
+        choices=["traced", "rest"],
+        help="run the variants of tests that are worth being traced, or only the others",
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -15,13 +40,48 @@ def pytest_configure(config: pytest.Config) -> None:
     )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip tests of what the installed LangGraph does not have."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip tests of what the installed LangGraph does not have; choose the part that is asked."""
+    part = config.getoption("part")
+    if part is not None:
+        traced = _traced(items)
+        left = [item for item in items if (item in traced) != (part == "traced")]
+        items[:] = [item for item in items if (item in traced) == (part == "traced")]
+        config.hook.pytest_deselected(items=left)
     have = _parts(version("langgraph"))
     for item in items:
         marker = item.get_closest_marker("needs_langgraph")
         if marker is not None and have < _parts(marker.args[0]):
             item.add_marker(pytest.mark.skip(reason=f"needs langgraph {marker.args[0]}"))
+
+
+def _traced(items: list[pytest.Item]) -> set[pytest.Item]:
+    """Some variants of each test: its first, its last, and others evenly between them.
+
+    Tracing takes nearly as long as a test itself on Python 3.11, and the variants of a test go
+    through nearly the same lines. Of options with two values each, four variants that stand evenly
+    take both values of each.
+    """
+    variants: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        place = item.path.relative_to(Path(__file__).parent).as_posix()
+        if not place.startswith(UNTRACED):
+            variants.setdefault(item.nodeid.split("[")[0], []).append(item)
+    return {
+        found[number * (len(found) - 1) // (TRACED - 1)]
+        for found in variants.values()
+        for number in range(TRACED)
+    }
+
+
+def pytest_collection_finish() -> None:
+    """Leave what imports and collection have made, a million objects, to no later collection.
+
+    Otherwise a tenth of the time of all tests goes into looking through it again and again.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000)
 
 
 def _parts(text: str) -> tuple[int, ...]:

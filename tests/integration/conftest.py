@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +30,10 @@ PATIENCE = 20.0
 """Seconds of wall time after which a gate that nobody opens fails its test."""
 
 Reply = AIMessage | str | Callable[[list[BaseMessage]], AIMessage | str]
+
+
+_SCHEMAS: dict[tuple[str, str], Any] = {}
+"""By a tool's name and signature the schema that LangChain infers for its arguments."""
 
 
 class Gate:
@@ -66,10 +71,19 @@ class Gate:
 def declared(
     run: Any, arun: Any, name: str, does: Effects | None, options: dict[str, Any]
 ) -> BaseTool:
-    """A tool of both colours, with effects if there are any."""
+    """A tool of both colours, with effects if there are any.
+
+    The schema of its arguments is made once for all tools of this name and signature: that takes
+    longer than to make the rest of a small agent.
+    """
+    known = (name, str(inspect.signature(run)))
+    if known in _SCHEMAS:
+        options = {"args_schema": _SCHEMAS[known], **options}
     made = StructuredTool.from_function(
         run, arun, name=name, description=f"The tool {name}.", **options
     )
+    if not options:
+        _SCHEMAS[known] = made.args_schema
     if does is None:
         return made
     return effects(

@@ -273,8 +273,11 @@ async def together_and_alone(
 async def test_many_threads_at_once(
     face: Face, delivery: str, final_option: str, saved: bool
 ) -> None:
-    """Twenty threads have three turns each on one graph; each goes as it goes alone."""
-    talks = {f"<{n}>": talk(n % 7) for n in range(20)}
+    """Threads have three turns each on one graph; each goes as it goes alone.
+
+    Each of the seven talks begins at each of two times.
+    """
+    talks = {f"<{n}>": talk(n % 7) for n in range(14)}
 
     def build(policy: Any) -> Agent:
         return face.build(

@@ -117,6 +117,8 @@ def sync_main(config=None):
 async def async_main(config=None):
     global came
     came = asyncio.Event()
+    # Development mode would say of each callback how long it took on a busy machine.
+    asyncio.get_running_loop().slow_callback_duration = 60
     made = graph()
     try:
         if ENDING == "error":
