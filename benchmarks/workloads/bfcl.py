@@ -80,7 +80,7 @@ def json_schema(given: Any) -> Any:
 # -- the APIs -----------------------------------------------------------------------------------
 
 
-def _module(name: str) -> Any:
+def module(name: str) -> Any:
     """A module of the packages that are installed without their types."""
     try:
         return importlib.import_module(name)
@@ -89,16 +89,17 @@ def _module(name: str) -> Any:
 
 
 @functools.cache
-def _api(name: str) -> type:
-    places = _module("bfcl_eval.constants.executable_backend_config").CLASS_FILE_PATH_MAPPING
-    found: type = getattr(_module(places[name]), name)
+def api_class(name: str) -> type:
+    """The class of an API."""
+    places = module("bfcl_eval.constants.executable_backend_config").CLASS_FILE_PATH_MAPPING
+    found: type = getattr(module(places[name]), name)
     return found
 
 
 @functools.cache
 def methods(api: str) -> dict[str, inspect.Signature]:
     """The public methods of an API, without `self`."""
-    found = inspect.getmembers(_api(api), inspect.isfunction)
+    found = inspect.getmembers(api_class(api), inspect.isfunction)
     return {
         name: inspect.signature(method).replace(
             parameters=list(inspect.signature(method).parameters.values())[1:]
@@ -120,14 +121,14 @@ class ApiWorld:
         self._owner: dict[str, Any] = {}
         self._dps = 15  # mpmath's default
         for name in apis:
-            api = self._apis[name] = _api(name)()
+            api = self._apis[name] = api_class(name)()
             if hasattr(api, "_load_scenario"):
                 api._load_scenario(copy.deepcopy(dict(config.get(name, {}))), long_context=False)
             self._owner.update(dict.fromkeys(methods(name), (name, api)))
 
     def act(self, tool: str, args: Mapping[str, Any]) -> Any:
         """Call a method; the result is frozen, since many methods return their own state."""
-        mpmath = _module("mpmath")
+        mpmath = module("mpmath")
         name, api = self._owner[tool]
         given = copy.deepcopy(dict(args))
         for parameter in methods(name)[tool].parameters.values():
