@@ -23,11 +23,10 @@ from benchmarks.real.costs import Prices, in_words
 from benchmarks.real.models import SetupError, opened
 from benchmarks.real.questions import WORKLOADS
 from benchmarks.real.report import page
-from benchmarks.real.suite import Plan, Suite
+from benchmarks.real.suite import SCRIPTED, Plan, Suite
 from benchmarks.real.ways import WAYS
 
 RESULTS: Final = Path(__file__).parent.parent / "results"
-SCRIPTED: Final = "scripted"
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -50,8 +50,10 @@ def opened(name: str, options: Mapping[str, Any]) -> BaseChatModel:
 
 
 def told(error: BaseException) -> str:
-    """An error as one paragraph."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    """An error as one paragraph, with its first cause where that says more."""
+    *_, root = _chain(error)
+    text = f"{type(error).__name__}: {error}"
+    text = " ".join((text if str(root) in text else f"{text} {root}").split())
     if len(text) > _LENGTH:
         return text[:_LENGTH] + "…"
     return text if text.endswith((".", "!", "?")) else f"{text}."

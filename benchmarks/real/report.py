@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.real.cache import Record
 from benchmarks.real.compare import Interval, bootstrap, mcnemar, share
 from benchmarks.real.costs import Tokens, in_words
-from benchmarks.real.suite import Suite
+from benchmarks.real.suite import SCRIPTED, Suite
 from benchmarks.real.ways import STEPS, WAYS
 from benchmarks.summary import percentile
 
@@ -48,6 +48,8 @@ def _head(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
     plan = suite.plan
     yield f"# {plan.model}"
     yield ""
+    if plan.model == SCRIPTED:
+        yield "**Not a model**: the ground truth, played on this machine to try the benchmark out."
     if records:
         first, last = (choose(record.at for record in records) for choose in (min, max))
         versions = "; ".join(sorted({record.versions for record in records}))

@@ -19,6 +19,9 @@ from benchmarks.real.offers import Offers
 from benchmarks.real.questions import drawn
 from benchmarks.real.ways import Meter, Way
 
+SCRIPTED: Final = "scripted"
+"""The name of the stand-in for a model."""
+
 _FORMAT: Final = 1
 """Raised when what a record holds changes its meaning."""
 
@@ -177,8 +180,9 @@ class Suite:
             async with asyncio.TaskGroup() as workers:
                 for _ in range(self.plan.concurrency):
                     workers.create_task(work())
-        except* SetupError as errors:
-            raise errors.exceptions[0] from None
+        except ExceptionGroup as errors:
+            first = errors.exceptions[0]
+            raise (first if isinstance(first, SetupError) else errors) from None
 
     def _left(self, group: Sequence[Job]) -> list[Job]:
         return [job for job in group if self._cache.finished(self.key_of(job)) is None]
@@ -216,8 +220,9 @@ class Suite:
             except Exception as error:
                 if not self._succeeded and is_hopeless(error):
                     raise SetupError(
-                        f"{self.plan.model} does not answer at "
-                        f"{self.plan.where or 'its own service'}: {told(error)}"
+                        f"The first run with {self.plan.model} at "
+                        f"{self.plan.where or 'its own service'} failed: {told(error)} Check the "
+                        "address, the model's name and the key."
                     ) from error
                 spent = _sum(spent, meter)
                 if attempt == _ATTEMPTS or not may_pass(error):
