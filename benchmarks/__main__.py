@@ -31,6 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*PARTS, []], help="parts; default: all")
     parser.add_argument("--quick", action="store_true", help="less exact, in under two minutes")
+    parser.add_argument("--model", metavar="PROVIDER:NAME", help="a real model; has its own --help")
     asked = parser.parse_args()
     page = ["# Benchmarks", "", f"Measured by `make bench` on {_machine()}.", ""]
     for name in asked.names or PARTS:

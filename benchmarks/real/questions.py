@@ -2,7 +2,7 @@
 
 W1 to W3 are the workloads of the end-to-end benchmark of these names. There the model is scripted
 and is told of the tools that it uses; here it gets all that BFCL gives. W4 and W5 are not asked:
-NESTFUL's tools have neither types nor descriptions, and the leaderboard has no checker for either.
+NESTFUL's tools have neither types nor descriptions here, and BFCL has no checker for either.
 
 Source: Berkeley Function-Calling Leaderboard (Patil et al., 2025), Apache-2.0.
 """
