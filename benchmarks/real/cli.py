@@ -75,7 +75,7 @@ def _measure(options: argparse.Namespace) -> int:
 def _cache(options: argparse.Namespace) -> Cache:
     cache = Cache(options.cache / f"{file_name(options.model)}.jsonl")
     if cache.torn:
-        print(f"{cache.path}: {cache.torn} torn lines are left out.", file=sys.stderr)
+        print(f"{cache.path}: lines that are torn and left out: {cache.torn}.", file=sys.stderr)
     return cache
 
 

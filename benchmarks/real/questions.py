@@ -48,11 +48,6 @@ class Question:
     truth: Sequence[Any] = field(repr=False)
     world: Callable[[], World] = field(repr=False)
 
-    @property
-    def parts(self) -> int:
-        """How many of BFCL's turns it has, also where they are merged into one."""
-        return len(self.entry["question"])
-
 
 def tool_name(name: str) -> str:
     """A function's name as model services accept it: without dots, as BFCL does it too."""

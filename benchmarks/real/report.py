@@ -65,10 +65,11 @@ def _head(suite: Suite, records: Sequence[Record]) -> Iterator[str]:
         yield f"The model is asked for: {listed}."
     at_a_time = sorted({record.concurrency for record in records})
     yield (
-        f"Tools take lognormal times with a median of {plan.median:g} s; "
-        f"{' or '.join(map(str, at_a_time or [plan.concurrency]))} tasks run at a time. "
+        f"Tools take lognormal times with a median of {plan.median:g} s. Tasks that run at a time: "
+        f"{' or '.join(map(str, at_a_time or [plan.concurrency]))}. "
         f"A model that writes more than {STEPS} messages in a turn is wrong. "
-        "A request that the service put off is part of the time that is measured."
+        "What the client computes, and waits for where the service puts a request off, is part of "
+        "the time."
     )
     taken = Tokens(sum(r.input for r in records), sum(r.output for r in records))
     yield f"All runs together took {in_words(taken, plan.prices)}."
@@ -127,7 +128,7 @@ def _pairs(records: Sequence[Record]) -> Iterator[str]:
     for workload, way in sorted({(r.workload, r.way) for r in records if r.way != "a"}):
         pairs = _paired(records, workload, way)
         if pairs:
-            yield f"| {workload} | ({way}) | {_compared(pairs).cells()} |"
+            yield f"| {workload} | ({way}) | {compared(pairs).cells()} |"
 
 
 def _paired(records: Sequence[Record], workload: str, way: str) -> list[Pair]:
@@ -183,7 +184,8 @@ class Compared:
         )
 
 
-def _compared(pairs: Sequence[Pair]) -> Compared:
+def compared(pairs: Sequence[Pair]) -> Compared:
+    """Compare the runs of some tasks, each in both ways."""
     right = [(one, other) for one, other in pairs if one.valid and other.valid]
     return Compared(
         len(pairs),

@@ -11,6 +11,7 @@ from benchmarks.real.cache import Cache, Record, file_name, key
 from benchmarks.real.compare import bootstrap, mcnemar, share
 from benchmarks.real.costs import Prices, Tokens, in_words
 from benchmarks.real.models import is_hopeless, may_pass, status_of, told
+from benchmarks.real.report import compared
 
 RECORD = Record(
     key="a",
@@ -25,6 +26,30 @@ RECORD = Record(
     valid=True,
     acted=[[0, "cd", {"folder": "ü"}]],
 )
+
+
+def pair(seconds: float, other: float, *, right: tuple[bool, bool]) -> tuple[Record, Record]:
+    one = replace(RECORD, seconds=seconds, valid=right[0])
+    return one, replace(RECORD, way="d", seconds=other, valid=right[1])
+
+
+def test_ways_are_compared_on_the_same_tasks() -> None:
+    """Speedups are of all time together and of single runs; accuracy counts pairs that differ."""
+    found = compared(
+        [
+            pair(10, 5, right=(True, True)),
+            pair(10, 10, right=(True, False)),
+            pair(4, 1, right=(False, True)),
+            pair(6, 4, right=(False, True)),
+        ]
+    )
+    assert (found.pairs, found.lost, found.won, found.right) == (4, 1, 2, 1)
+    assert found.difference == 0.25
+    assert found.speedup == 30 / 20
+    assert sorted(found.each) == [1.0, 1.5, 2.0, 4.0]
+    assert found.speedup_right == 2.0
+    assert found.speedup_around.low <= 1.5 <= found.speedup_around.high
+    assert compared([pair(1, 1, right=(False, True))]).speedup_right is None
 
 
 class Answered(Exception):

@@ -93,9 +93,9 @@ RUN = "__import__('os').environ.__setitem__('WAS_RUN', 'yes')"
 @pytest.mark.parametrize(
     "args",
     [
-        {f"folder='nowhere') or {RUN} or dict(b": 1},
-        {f"folder'}}) or {RUN} or dict({{'b": 1},
-        {"folder": f"') or {RUN} or str('"},
+        {f"folder='nowhere'), {RUN}, dict(b": 1},
+        {f"folder'}}), {RUN}, dict({{'b": 1},
+        {"folder": f"'), {RUN}, str('"},
         {"": None},
         {"self": 1},
     ],
