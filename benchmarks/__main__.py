@@ -11,6 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import bound, core, end_to_end, overhead, soak
+from benchmarks.real import cli as real
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 
@@ -25,9 +26,12 @@ PARTS: dict[str, tuple[str, str, Callable[..., list[str]]]] = {
 
 def main() -> None:
     """Run the chosen parts; a full run of all of them writes the page."""
+    if any(word.split("=")[0] == "--model" for word in sys.argv[1:]):
+        sys.exit(real.main(sys.argv[1:]))
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[*PARTS, []], help="parts; default: all")
     parser.add_argument("--quick", action="store_true", help="less exact, in under two minutes")
+    parser.add_argument("--model", metavar="PROVIDER:NAME", help="a real model; has its own --help")
     asked = parser.parse_args()
     page = ["# Benchmarks", "", f"Measured by `make bench` on {_machine()}.", ""]
     for name in asked.names or PARTS:

@@ -80,7 +80,7 @@ def json_schema(given: Any) -> Any:
 # -- the APIs -----------------------------------------------------------------------------------
 
 
-def _module(name: str) -> Any:
+def module(name: str) -> Any:
     """A module of the packages that are installed without their types."""
     try:
         return importlib.import_module(name)
@@ -89,16 +89,17 @@ def _module(name: str) -> Any:
 
 
 @functools.cache
-def _api(name: str) -> type:
-    places = _module("bfcl_eval.constants.executable_backend_config").CLASS_FILE_PATH_MAPPING
-    found: type = getattr(_module(places[name]), name)
+def api_class(name: str) -> type:
+    """The class of an API."""
+    places = module("bfcl_eval.constants.executable_backend_config").CLASS_FILE_PATH_MAPPING
+    found: type = getattr(module(places[name]), name)
     return found
 
 
 @functools.cache
-def _methods(api: str) -> dict[str, inspect.Signature]:
+def methods(api: str) -> dict[str, inspect.Signature]:
     """The public methods of an API, without `self`."""
-    found = inspect.getmembers(_api(api), inspect.isfunction)
+    found = inspect.getmembers(api_class(api), inspect.isfunction)
     return {
         name: inspect.signature(method).replace(
             parameters=list(inspect.signature(method).parameters.values())[1:]
@@ -120,17 +121,17 @@ class ApiWorld:
         self._owner: dict[str, Any] = {}
         self._dps = 15  # mpmath's default
         for name in apis:
-            api = self._apis[name] = _api(name)()
+            api = self._apis[name] = api_class(name)()
             if hasattr(api, "_load_scenario"):
                 api._load_scenario(copy.deepcopy(dict(config.get(name, {}))), long_context=False)
-            self._owner.update(dict.fromkeys(_methods(name), (name, api)))
+            self._owner.update(dict.fromkeys(methods(name), (name, api)))
 
     def act(self, tool: str, args: Mapping[str, Any]) -> Any:
         """Call a method; the result is frozen, since many methods return their own state."""
-        mpmath = _module("mpmath")
+        mpmath = module("mpmath")
         name, api = self._owner[tool]
         given = copy.deepcopy(dict(args))
-        for parameter in _methods(name)[tool].parameters.values():
+        for parameter in methods(name)[tool].parameters.values():
             if isinstance(parameter.default, list | dict):
                 given.setdefault(parameter.name, copy.deepcopy(parameter.default))
         before, mpmath.mp.dps = mpmath.mp.dps, self._dps
@@ -206,7 +207,8 @@ def _effects() -> dict[str, Effects]:
 
 
 @functools.cache
-def _spec(tool: str) -> ToolSpec:
+def spec(tool: str) -> ToolSpec:
+    """One of the methods as a tool, with its effects."""
     doc = _docs()[tool]
     schema = json_schema(doc["parameters"])
     return ToolSpec(tool, doc["description"], schema, _effects().get(tool, Effects()))
@@ -218,7 +220,7 @@ def _read_call(text: str, apis: Sequence[str]) -> tuple[str, dict[str, Any]]:
     assert isinstance(node, ast.Call)
     assert isinstance(node.func, ast.Name)
     tool = node.func.id
-    signature = next(_methods(api)[tool] for api in apis if tool in _methods(api))
+    signature = next(methods(api)[tool] for api in apis if tool in methods(api))
     names = list(signature.parameters)
     args = {name: ast.literal_eval(value) for name, value in zip(names, node.args, strict=False)}
     args |= {str(word.arg): ast.literal_eval(word.value) for word in node.keywords}
@@ -232,11 +234,11 @@ def multi_turn(*, merged: bool) -> tuple[Task, ...]:
     Args:
         merged: Whether all of a task's turns are one, in which the user asks for everything.
     """
-    truths = {row["id"]: row["ground_truth"] for row in rows(f"possible_answer/{_FILE}")}
-    return tuple(_task(row, truths[row["id"]], merged=merged) for row in rows(_FILE))
+    truths = {row["id"]: row["ground_truth"] for row in rows(f"possible_answer/{MULTI_TURN}")}
+    return tuple(_task(row, truths[row["id"]], merged=merged) for row in rows(MULTI_TURN))
 
 
-_FILE = "BFCL_v4_multi_turn_base.json"
+MULTI_TURN = "BFCL_v4_multi_turn_base.json"
 
 
 def _task(row: dict[str, Any], truth: list[list[str]], *, merged: bool) -> Task:
@@ -257,7 +259,7 @@ def _task(row: dict[str, Any], truth: list[list[str]], *, merged: bool) -> Task:
         turns.append(tuple(range(len(calls) - len(turn), len(calls))))
     if merged:
         turns = [tuple(range(len(calls)))]
-    tools = tuple(_spec(tool) for tool in dict.fromkeys(call.tool for call in calls))
+    tools = tuple(spec(tool) for tool in dict.fromkeys(call.tool for call in calls))
     kind = "merged" if merged else "turns"
     return Task(f"{row['id']} ({kind})", tuple(calls), tuple(turns), tools, world)
 

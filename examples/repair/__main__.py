@@ -28,13 +28,14 @@ from examples.repair.agent import (
     named_model,
     task,
 )
-from examples.repair.endpoint import Endpoint
-from examples.repair.pace import Pace
+from examples.repair.policy import decide
 from examples.repair.recording import Recorder, RunLog
 from examples.repair.report import Result, is_good, show
 from examples.repair.tools import make_tools
 from examples.repair.view import live
 from examples.repair.workspace import CASES, TICK, Workspace, failing_tests, unpack
+from examples.scripted.endpoint import Endpoint
+from examples.scripted.pace import Pace
 from langchain_asyncfc import AsyncFCToolNode, asyncfc_instructions, tools_condition
 
 if TYPE_CHECKING:
@@ -95,7 +96,7 @@ async def opened(model: BaseChatModel | None, pace: Pace) -> AsyncIterator[BaseC
         yield model
         return
     async with AsyncExitStack() as stack:
-        endpoint = stack.enter_context(Endpoint(pace))
+        endpoint = stack.enter_context(Endpoint(pace, decide))
         # The service is on this machine: proxies in the environment are not asked.
         client = await stack.enter_async_context(DefaultAsyncHttpxClient(trust_env=False))
         yield chat_openai(

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from examples.repair.wire import AssistantMessage, Message, ToolMessage, text_of
+from examples.scripted.wire import AssistantMessage, Message, ToolMessage, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,12 +80,3 @@ def calls_of(messages: Sequence[Message]) -> list[Call]:
             arguments = json.loads(call.function.arguments)
             calls.append(Call(len(calls), call.function.name, arguments, result, future))
     return calls
-
-
-def called_ids(messages: Sequence[Message]) -> int:
-    """Return how many tool calls of any kind the messages have."""
-    return sum(
-        len(message.tool_calls or ())
-        for message in messages
-        if isinstance(message, AssistantMessage)
-    )

@@ -14,32 +14,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from examples.repair.history import Call, calls_of
 from examples.repair.knowledge import FIXES, Fix
-from examples.repair.wire import Request, UserMessage, text_of
+from examples.scripted.replies import Action, Reply
+from examples.scripted.wire import Request, UserMessage, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+_NOTHING = Reply("")
 _TEST_FILE = re.compile(r"\btests/test_\w+\.py\b")
-
-
-@dataclass(frozen=True, slots=True)
-class Action:
-    """A tool call to make: the tool's name and its arguments."""
-
-    name: str
-    arguments: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What the model says: some text, then calls; without calls its turn ends."""
-
-    text: str
-    actions: tuple[Action, ...] = ()
 
 
 class Rank(IntEnum):
@@ -65,7 +51,7 @@ class Step:
     """
 
     rank: Rank
-    reply: Reply = Reply("")
+    reply: Reply = _NOTHING
     lacks: tuple[Call, ...] = ()
     repaired: bool = False
 

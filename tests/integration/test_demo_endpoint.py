@@ -15,10 +15,10 @@ from langchain_core.tools import tool
 from openai import DefaultAsyncHttpxClient
 
 from examples.repair.agent import chat_openai
-from examples.repair.endpoint import Endpoint
-from examples.repair.pace import Pace, tokens
-from examples.repair.policy import Action, Reply
-from examples.repair.wire import BadRequestError, Request, parse
+from examples.scripted.endpoint import Endpoint
+from examples.scripted.pace import Pace, tokens
+from examples.scripted.replies import Action, Reply
+from examples.scripted.wire import BadRequestError, Request, parse
 
 FAST = Pace(first=0, rate=1e9)
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from examples.repair.history import calls_of, placeholder
 from examples.repair.knowledge import FIXES
-from examples.repair.policy import Action, Reply, decide
-from examples.repair.wire import Request, parse
+from examples.repair.policy import decide
 from examples.repair.workspace import CASES, PROJECT
+from examples.scripted.replies import Action, Reply
+from examples.scripted.wire import Request, parse
 
 TESTS = [f"tests/test_{case}.py" for case in CASES]
 SYMPTOMS = {

@@ -15,9 +15,9 @@ from rich.console import Console
 
 import examples.repair.__main__ as demo
 from examples.repair import policy
-from examples.repair.pace import Pace
 from examples.repair.recording import CallRecord, RunLog, Turn
 from examples.repair.view import picture
+from examples.scripted.pace import Pace
 from tests.integration.processes import interruptible
 
 ROOT = Path(__file__).parents[2]

@@ -20,13 +20,19 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from examples.repair.history import called_ids
-from examples.repair.pace import CALL_OVERHEAD, Pace, tokens
-from examples.repair.policy import Reply, decide
-from examples.repair.wire import BadRequestError, Request, parse
+from examples.scripted.pace import CALL_OVERHEAD, Pace, tokens
+from examples.scripted.replies import Reply
+from examples.scripted.wire import (
+    AssistantMessage,
+    BadRequestError,
+    Message,
+    Request,
+    ServiceError,
+    parse,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Sequence
     from types import TracebackType
 
     from starlette.requests import Request as HttpRequest
@@ -50,10 +56,10 @@ class Completion:
 
     def tool_calls(self) -> list[dict[str, Any]]:
         """Return the calls as the service writes them; ids are unique in the conversation."""
-        number = called_ids(self.request.messages)
+        number = _called(self.request.messages)
         return [
             {
-                "id": f"call_{number + place:04d}",
+                "id": action.id or f"call_{number + place:04d}",
                 "type": "function",
                 "function": {"name": action.name, "arguments": json.dumps(action.arguments)},
             }
@@ -129,14 +135,14 @@ class Endpoint:
 
     Args:
         pace: How fast the model speaks.
-        model: What the model says to a request.
+        model: What the model says to a request; it may raise a `ServiceError`.
 
     Attributes:
         requests: How many valid requests were answered.
-        refused: The messages of the errors that were answered with status 400.
+        refused: The messages of the errors that were answered.
     """
 
-    def __init__(self, pace: Pace, model: Callable[[Request], Reply] = decide) -> None:
+    def __init__(self, pace: Pace, model: Callable[[Request], Reply]) -> None:
         self.requests = 0
         self.refused: list[str] = []
         self._pace = pace
@@ -177,11 +183,11 @@ class Endpoint:
         body = await http.body()
         try:
             request = parse(_json(body))
-        except BadRequestError as error:
+            answer = Completion(request, self._model(request), len(tokens(body.decode())))
+        except ServiceError as error:
             self.refused.append(error.message)
-            return JSONResponse(error.body(), status_code=400)
+            return JSONResponse(error.body(), error.status, dict(error.headers))
         self.requests += 1
-        answer = Completion(request, self._model(request), len(tokens(body.decode())))
         if request.stream:
             return StreamingResponse(self._stream(answer, began), media_type="text/event-stream")
         await self._until(began, answer.usage()["completion_tokens"])
@@ -196,6 +202,15 @@ class Endpoint:
     async def _until(self, began: float, done: int) -> None:
         """Sleep until `done` tokens are due, measured from the request, so that nothing drifts."""
         await asyncio.sleep(max(0.0, began + self._pace.due(done) - time.monotonic()))
+
+
+def _called(messages: Sequence[Message]) -> int:
+    """Return how many tool calls of any kind the messages have."""
+    return sum(
+        len(message.tool_calls or ())
+        for message in messages
+        if isinstance(message, AssistantMessage)
+    )
 
 
 def _json(body: bytes) -> object:

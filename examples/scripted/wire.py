@@ -13,26 +13,47 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
-class BadRequestError(Exception):
-    """Raised when a request is invalid.
+class ServiceError(Exception):
+    """Raised when a request is answered with an error.
 
     Attributes:
         message: What is wrong, for people.
         param: Where, e.g. `messages.[3].role`.
+        status: Of the HTTP response.
+        kind: The error's type in the service's words.
+        headers: More headers of the response.
     """
 
-    def __init__(self, message: str, param: str | None) -> None:
+    def __init__(
+        self,
+        message: str,
+        param: str | None = None,
+        *,
+        status: int,
+        kind: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.status = status
+        self.kind = kind
+        self.headers = headers or {}
 
     def body(self) -> dict[str, Any]:
-        """Return the body of the answer with status 400."""
-        error = {"message": self.message, "type": "invalid_request_error"}
+        """Return the body of the answer."""
+        error = {"message": self.message, "type": self.kind}
         return {"error": {**error, "param": self.param, "code": None}}
+
+
+class BadRequestError(ServiceError):
+    """Raised when a request is invalid."""
+
+    def __init__(self, message: str, param: str | None) -> None:
+        super().__init__(message, param, status=400, kind="invalid_request_error")
 
 
 class _Strict(BaseModel):
