@@ -138,8 +138,8 @@ def waits_metadata(future: str, waits: Sequence[Waited], issued: float) -> dict[
         {
             "reason": waited.reason,
             "after": waited.after,
-            "start": round(waited.start - issued, 6),
-            "end": round(waited.end - issued, 6),
+            "start": waited.start - issued,
+            "end": waited.end - issued,
         }
         for waited in longest
     ]
