@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from langchain_asyncfc.timeline.lanes import groups_of
 from langchain_asyncfc.timeline.links import Links
-from langchain_asyncfc.timeline.spans import Reply, RunRecord, ToolRun
+from langchain_asyncfc.timeline.spans import Reply, RunRecord, Span, ToolRun
 from langchain_asyncfc.timeline.words import arguments, shortened, title, waiting
 
 __all__ = ["chrome_trace"]
@@ -66,9 +66,7 @@ class _Trace:
     def _at(self, time: float) -> float:
         return round((self._origin + time) * 1_000_000, 3)
 
-    def _span(
-        self, span: Reply | ToolRun, name: str, start: float, end: float, **told: Any
-    ) -> dict[str, Any]:
+    def _span(self, span: Span, name: str, start: float, end: float, **told: Any) -> dict[str, Any]:
         process, lane = self._where[id(span)]
         duration = round((end - start) * 1_000_000, 3)
         where = {"pid": process, "tid": lane, "ts": self._at(start), "dur": duration}
@@ -86,9 +84,7 @@ class _Trace:
     def _tool(self, tool: ToolRun) -> Iterator[dict[str, Any]]:
         if tool.waits:
             reasons = waiting(tool, _TEXT)
-            yield self._span(
-                tool, f"{title(tool)} waits", tool.issued, tool.start, reasons=reasons
-            )
+            yield self._span(tool, f"{title(tool)} waits", tool.issued, tool.start, reasons=reasons)
         told = {"arguments": arguments(tool.args, _TEXT), "result": shortened(tool.result, _TEXT)}
         told |= {"state": tool.state, "call": tool.call}
         yield self._span(tool, title(tool), tool.start, tool.end, **told)
@@ -105,7 +101,10 @@ class _Trace:
                 number += 1
                 # Arrows bind to the spans around their ends: one to the last instant before its
                 # end, the other to the beginning.
-                ends = (("s", earlier, max(earlier.start, earlier.end - 1e-6)), ("f", tool, tool.start))
+                ends = (
+                    ("s", earlier, max(earlier.start, earlier.end - 1e-6)),
+                    ("f", tool, tool.start),
+                )
                 for phase, span, time in ends:
                     process, lane = self._where[id(span)]
                     arrow = {"ph": phase, "id": number, "name": wait.reason, "cat": "waits"}

@@ -6,12 +6,12 @@ from bisect import bisect_right
 from collections import defaultdict
 
 from langchain_asyncfc.timeline.links import Links
-from langchain_asyncfc.timeline.spans import Reply, RunRecord, ToolRun
+from langchain_asyncfc.timeline.spans import Reply, RunRecord, Span, ToolRun
 
 __all__ = ["critical_path"]
 
 
-def critical_path(record: RunRecord) -> tuple[Reply | ToolRun, ...]:
+def critical_path(record: RunRecord) -> tuple[Span, ...]:
     """The spans that the end of a run waited for, each after the one before it.
 
     It begins at the outermost span that ended last, and goes back from each span to the one that
@@ -32,7 +32,7 @@ class _Walk:
 
     def __init__(self, record: RunRecord) -> None:
         self._links = Links(record)
-        self._spans = [
+        self._spans: list[Span] = [
             *(reply for reply in record.replies if not reply.within),
             *(tool for tool in record.tools if not tool.within and tool.end > tool.start),
         ]
@@ -45,10 +45,10 @@ class _Walk:
         )
         self._ends = [reply.end for reply in self._replies]
 
-    def path(self) -> tuple[Reply | ToolRun, ...]:
+    def path(self) -> tuple[Span, ...]:
         """From the first span to the last."""
         span = max(self._spans, key=lambda span: span.end, default=None)
-        found: list[Reply | ToolRun] = []
+        found: list[Span] = []
         seen: set[int] = set()
         while span is not None and id(span) not in seen:
             seen.add(id(span))
@@ -56,8 +56,8 @@ class _Walk:
             span = self._before(span)
         return tuple(reversed(found))
 
-    def _before(self, span: Reply | ToolRun) -> Reply | ToolRun | None:
-        candidates: list[Reply | ToolRun | None]
+    def _before(self, span: Span) -> Span | None:
+        candidates: list[Span | None]
         if isinstance(span, ToolRun):
             waited = [earlier for _, earlier in self._links.waited_for(span)]
             candidates = [self._links.maker(span.call), *waited]

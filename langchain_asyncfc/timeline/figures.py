@@ -26,7 +26,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from langchain_asyncfc.timeline.critical import critical_path
-from langchain_asyncfc.timeline.spans import Reply, RunRecord, ToolRun
+from langchain_asyncfc.timeline.spans import Reply, RunRecord, Span, ToolRun
 
 __all__ = ["Figures", "extra_replies", "figures_of"]
 
@@ -78,7 +78,7 @@ class Figures:
     spent_on_extra_turns: float
     one_at_a_time: float
     critical: float
-    path: tuple[Reply | ToolRun, ...]
+    path: tuple[Span, ...]
     replies: int
     extra_replies: int
     calls: int
@@ -99,7 +99,7 @@ class Figures:
         return seconds / self.wall if self.wall > 0 else 0.0
 
     def parts(self) -> str:
-        """What the difference to a synchronous run is made of, in a line; empty if there is none."""
+        """What makes the difference to a synchronous run, in a line; empty if there is none."""
         told = [
             f"{_s(seconds)} {what}"
             for seconds, what in (
@@ -236,9 +236,8 @@ def extra_replies(record: RunRecord) -> set[int]:
         if reply.tools:
             if AWAITING.issuperset(reply.tools):
                 found.add(n)
-        elif after is not None and not reply.calls and not reply.failed:
-            if oldest_told.get(after.start, n) < n:
-                found.add(n)
+        elif after is not None and not reply.failed and oldest_told.get(after.start, n) < n:
+            found.add(n)
     return found
 
 
@@ -261,7 +260,8 @@ class _Agent:
 
     @property
     def span(self) -> Interval:
-        times = [(s.start, s.end) for s in (*self.replies, *self.tools)]
+        spans: list[Span] = [*self.replies, *self.tools]
+        times = [(span.start, span.end) for span in spans]
         times += [inner.span for inner in self.inner]
         return min(start for start, _ in times), max(end for _, end in times)
 
@@ -274,7 +274,8 @@ def _parts(replies: Sequence[Reply], tools: Sequence[ToolRun], record: RunRecord
     makers = {call: reply.run for reply in record.replies for call in reply.calls}
     chains = _chains(replies)
     agents: dict[tuple[int, str], _Agent] = {}
-    for span in (*replies, *tools):
+    spans: list[Span] = [*replies, *tools]
+    for span in spans:
         run = makers.get(span.call, span.run) if isinstance(span, ToolRun) else span.run
         key = (chains.get(run, 0), span.agent)
         agent = agents.setdefault(key, _Agent([], [], [], []))
@@ -298,14 +299,14 @@ def _chains(replies: Iterable[Reply]) -> dict[int, int]:
     chains: dict[int, int] = {}
     for run, (start, end) in sorted(spans.items(), key=lambda item: item[1]):
         free = next((n for n, last in enumerate(ends) if last <= start), len(ends))
-        ends[free:free + 1] = [end]
+        ends[free : free + 1] = [end]
         chains[run] = free
     return chains
 
 
 def _nested(agents: Mapping[tuple[int, str], _Agent]) -> list[_Agent]:
     """Put agents into those in whose graph they ran; the outermost ones are left."""
-    outermost = []
+    outermost: list[_Agent] = []
     for (chain, name), agent in agents.items():
         above, found = name, None
         while above and found is None:

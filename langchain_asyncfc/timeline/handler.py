@@ -13,7 +13,7 @@ from langchain_asyncfc.timeline.figures import Figures, figures_of
 from langchain_asyncfc.timeline.recorder import Recorder
 
 if TYPE_CHECKING:
-    import altair
+    import altair as alt
 
 __all__ = ["Timeline"]
 
@@ -49,7 +49,7 @@ class Timeline(Recorder):
         """The numbers as a text of a dozen lines."""
         return str(self.figures())
 
-    def chart(self, *, width: int | str = 960) -> altair.LayerChart:
+    def chart(self, *, width: int | str = 960) -> alt.LayerChart:
         """The picture as an Altair chart.
 
         Args:

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from langchain_asyncfc.timeline.spans import Reply, RunRecord, ToolRun
+from langchain_asyncfc.timeline.spans import Reply, RunRecord, Span
 
 __all__ = ["Group", "extent", "groups_of"]
 
@@ -27,10 +27,10 @@ class Group:
     is_model: bool
     first: int
     lanes: int
-    spans: tuple[tuple[int, Reply | ToolRun], ...]
+    spans: tuple[tuple[int, Span], ...]
 
 
-def extent(span: Reply | ToolRun) -> tuple[float, float]:
+def extent(span: Span) -> tuple[float, float]:
     """The time for which a span takes its lane: a call, until the model was told of it."""
     if isinstance(span, Reply):
         return span.start, span.end
@@ -42,8 +42,8 @@ def groups_of(record: RunRecord) -> list[Group]:
 
     Groups stand in the order in which their first span began.
     """
-    models: dict[str, list[Reply | ToolRun]] = {}
-    tools: dict[str, list[Reply | ToolRun]] = {}
+    models: dict[str, list[Span]] = {}
+    tools: dict[str, list[Span]] = {}
     for reply in record.replies:
         models.setdefault(_model_name(reply), []).append(reply)
     for tool in record.tools:
@@ -66,7 +66,7 @@ def _model_name(reply: Reply) -> str:
     return f"{kind} ({node})" if node else kind
 
 
-def _packed(spans: Sequence[Reply | ToolRun]) -> list[tuple[int, Reply | ToolRun]]:
+def _packed(spans: Sequence[Span]) -> list[tuple[int, Span]]:
     """Put each span into the first lane that is free when it begins."""
     free: list[int] = []
     busy: list[tuple[float, int]] = []
@@ -85,5 +85,5 @@ def _packed(spans: Sequence[Reply | ToolRun]) -> list[tuple[int, Reply | ToolRun
     return placed
 
 
-def _in_order(spans: Iterable[Reply | ToolRun]) -> list[Reply | ToolRun]:
+def _in_order(spans: Iterable[Span]) -> list[Span]:
     return sorted(spans, key=extent)

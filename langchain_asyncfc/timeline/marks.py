@@ -14,7 +14,7 @@ from langchain_asyncfc.timeline.critical import critical_path
 from langchain_asyncfc.timeline.figures import extra_replies
 from langchain_asyncfc.timeline.lanes import Group, groups_of
 from langchain_asyncfc.timeline.links import Links
-from langchain_asyncfc.timeline.spans import Reply, RunRecord, ToolRun
+from langchain_asyncfc.timeline.spans import Reply, RunRecord, Span, ToolRun
 from langchain_asyncfc.timeline.words import (
     arguments,
     label,
@@ -53,8 +53,8 @@ _HALF_READY: Final = 0.07
 
 _MANY: Final = 2000
 """Spans from which texts are shorter: some 200 bytes each are megabytes of a page then."""
-_LABELS: Final = 1500
-_ARROWS: Final = 1500
+_LABELS: Final = 1000
+_ARROWS: Final = 800
 """How many of the longest are drawn: more were black rather than readable."""
 
 
@@ -94,8 +94,8 @@ class _Maker:
         self._record = record
         self._groups = groups_of(record)
         self._lane = {id(span): lane for group in self._groups for lane, span in group.spans}
-        many = len(record.replies) + len(record.tools) > _MANY
-        self._most = 70 if many else 240
+        self._many = len(record.replies) + len(record.tools) > _MANY
+        self._most = 70 if self._many else 240
         extra = extra_replies(record)
         self._extra = {id(reply) for n, reply in enumerate(record.replies) if n in extra}
         self._bars: list[dict[str, Any]] = []
@@ -112,7 +112,7 @@ class _Maker:
         )
 
     def _bar(
-        self, span: Reply | ToolRun, kind: str, start: float, end: float, half: float, **told: Any
+        self, span: Span, kind: str, start: float, end: float, half: float, **told: Any
     ) -> None:
         told = {name: text for name, text in told.items() if text}
         lane = self._lane[id(span)]
@@ -147,18 +147,18 @@ class _Maker:
         good = tool.state in {"resolved", "running"}
         self._bar(tool, RUNNING if good else FAILED, tool.start, tool.end, _HALF, **told)
         if tool.delivered is not None:
-            if tool.delivered > tool.end:
+            if tool.delivered > tool.end and not self._many:
                 self._bar(tool, READY, tool.end, tool.delivered, _HALF_READY, **told)
             self._told.append({"time": tool.delivered, "lane": self._lane[id(tool)]})
 
     def _labels(self) -> list[dict[str, Any]]:
-        spans = sorted(
-            (*self._record.replies, *self._record.tools), key=lambda s: s.start - s.end
-        )[:_LABELS]
+        spans: list[Span] = [*self._record.replies, *self._record.tools]
+        spans.sort(key=lambda span: span.start - span.end)
         return [
-            {"start": span.start, "end": span.end, "lane": self._lane[id(span)], "label": text}
-            for span in spans
-            if (text := label(span)) and span.end > span.start
+            {"start": start, "end": span.end, "lane": self._lane[id(span)], "label": text}
+            for span in spans[:_LABELS]
+            for start in [getattr(span, "first_token", None) or span.start]
+            if (text := label(span)) and span.end > start
         ]
 
     def _arrows(self) -> list[dict[str, Any]]:

@@ -226,7 +226,7 @@ class Recorder(BaseCallbackHandler):
         self._open_replies[run_id] = reply
         return now
 
-    def on_llm_new_token(self, token: str, *, run_id: UUID, **kwargs: Any) -> None:
+    def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Note when the first token came."""
         del token, kwargs
         reply = self._open_replies.get(run_id)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["Reply", "RunRecord", "ToolRun", "Wait"]
+__all__ = ["Reply", "RunRecord", "Span", "ToolRun", "Wait"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,9 @@ class ToolRun:
     agent: str = ""
     run: int = 0
     within: str = ""
+
+
+Span: TypeAlias = Reply | ToolRun
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
-from langchain_asyncfc.timeline.spans import Reply, ToolRun
+from langchain_asyncfc.timeline.spans import Reply, Span, ToolRun
 
 __all__ = ["arguments", "label", "seconds", "shortened", "title", "waiting"]
+
+
+_LABEL: Final = 60
+"""Characters of a label: more than fit are cut to the width of the span."""
 
 
 def seconds(amount: float) -> str:
@@ -40,14 +44,16 @@ def _value(value: Any, most: int) -> str:
         return repr(value)
 
 
-def label(span: Reply | ToolRun) -> str:
-    """What is written into a span."""
-    if isinstance(span, ToolRun):
-        return span.future.replace("future_", "f", 1) if span.future else span.tool
-    return f"{span.output_tokens} tokens" if span.output_tokens else ""
+def label(span: Span) -> str:
+    """What is written into a span: a call's future and first argument, a reply's length."""
+    if isinstance(span, Reply):
+        return f"{span.output_tokens} tokens" if span.output_tokens else ""
+    first = next(iter(span.args.values()), "")
+    text = first if isinstance(first, str) else _value(first, _LABEL)
+    return f"{span.future.replace('future_', 'f', 1)} {shortened(text, _LABEL)}".strip()
 
 
-def title(span: Reply | ToolRun) -> str:
+def title(span: Span) -> str:
     """The name of a span."""
     if isinstance(span, Reply):
         return f"reply of {span.model}" if span.model else "reply"
