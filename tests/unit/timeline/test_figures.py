@@ -108,11 +108,13 @@ def test_the_text_has_all_parts() -> None:
     replies = (_reply(0, 1, "a"), _reply(1, 2, "await"), _reply(6, 6.5))
     figures = figures_of(RunRecord(replies, tools, 6.5))
     assert figures.headline() == "6.5 s; a synchronous run would have taken 6.5 s"
-    assert figures.parts() == (
-        "1.0 s saved by overlap with decoding, 1.0 s spent on extra turns"
-    )
+    assert figures.parts() == ("1.0 s saved by overlap with decoding, 1.0 s spent on extra turns")
     lines = str(figures).splitlines()
-    assert lines[0].split() == ["wall", "time", *"6.50 s 3 replies, 1 tool call, 0 of them waited".split()]
+    assert lines[0].split() == [
+        "wall",
+        "time",
+        *"6.50 s 3 replies, 1 tool call, 0 of them waited".split(),
+    ]
     assert any(line.endswith("1 reply") for line in lines)
 
 
