@@ -204,7 +204,9 @@ def _bars(marks: Marks, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     many = len(marks.bars) > _MANY
     kinds = [kind for kind in KINDS if any(bar["kind"] == kind for bar in marks.bars)]
     scale = alt.Scale(domain=kinds, range=[KINDS[kind] for kind in kinds])
-    legend = alt.Legend(title=None, orient="bottom", columns=4, symbolType="square")
+    legend = (
+        alt.Legend(title=None, orient="bottom", columns=4, symbolType="square") if kinds else None
+    )
     told = [("what", "span"), ("state", "state"), ("start", "from"), ("end", "until")]
     told += [("took", "took"), ("args", "arguments"), ("result", "result")]
     told += [("waited", "waited")]

@@ -53,8 +53,8 @@ class Figures:
         synchronous: What the run would have taken synchronously.
         saved_by_overlap: As tools ran while the model decoded.
         saved_by_parallel: As tools of different messages ran beside each other.
-        spent_on_order: As calls of one message waited for each other, or for a place among
-            `max_concurrency` calls; `ToolNode` would have run them at once.
+        spent_on_order: As calls of one message did not all run at once, but waited for other calls
+            or for a place among `max_concurrency`; `ToolNode` would have run them at once.
         spent_on_extra_turns: On replies that a synchronous run does not have.
         one_at_a_time: What a synchronous run would have taken whose tool calls of a message run
             one after the other.
