@@ -217,7 +217,7 @@ def test_several_runs_in_a_row() -> None:
     record = timeline.record()
     assert record.end == pytest.approx(15.0)
     assert sorted({reply.run for reply in record.replies}) == [1, 2]
-    assert [reply.start for reply in record.replies if reply.run == 2][0] == pytest.approx(7.5)
+    assert next(reply.start for reply in record.replies if reply.run == 2) == pytest.approx(7.5)
     once, _ = timed(graph_of(asyncfc(), [*script(), "too early", "done"]))
     assert timeline.figures().saved == pytest.approx(2 * once.figures().saved)
     timeline.clear()

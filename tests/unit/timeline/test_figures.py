@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import pytest
 from hypothesis import given
@@ -113,7 +114,7 @@ def test_the_text_has_all_parts() -> None:
     assert lines[0].split() == [
         "wall",
         "time",
-        *"6.50 s 3 replies, 1 tool call, 0 of them waited".split(),
+        *["6.50", "s", "3", "replies,", "1", "tool", "call,", "0", "of", "them", "waited"],
     ]
     assert any(line.endswith("1 reply") for line in lines)
 
@@ -151,7 +152,7 @@ def test_the_critical_path_is_a_chain(record: RunRecord) -> None:
     """Its spans follow each other, end with the last of all, and are no longer than the run."""
     path = critical_path(record)
     assert path
-    assert all(one.end <= other.start for one, other in zip(path, path[1:], strict=False))
+    assert all(one.end <= other.start for one, other in itertools.pairwise(path))
     spans = [*record.replies, *(tool for tool in record.tools if tool.end > tool.start)]
     assert path[-1].end == max(span.end for span in spans)
     assert figures_of(record).critical <= record.end + 1e-9
