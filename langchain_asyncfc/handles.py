@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
@@ -16,6 +16,7 @@ from langchain_asyncfc.errors import ReferenceProblem
 from langchain_asyncfc.executors import Executor
 from langchain_asyncfc.futures import FutureState, Outcome, check_transition
 from langchain_asyncfc.invocations import Invocation
+from langchain_asyncfc.reasons import Waited, explanation
 from langchain_asyncfc.recording import Recording
 
 __all__ = ["Lane", "ToolFuture"]
@@ -50,6 +51,8 @@ class ToolFuture:
         asked_by: The step that lets it ask, if that is not the one that issued it.
         placeholder: The message id of its placeholder; `None` before that is written.
         in_step: Whether a step runs it in the foreground as soon as it may start.
+        queued_at: Since when it waits for a place among `max_concurrency` calls, if it had to.
+        waits: What it has waited for, each wait as soon as it has ended; see `reasons`.
     """
 
     __slots__ = (
@@ -72,6 +75,7 @@ class ToolFuture:
         "placed",
         "placeholder",
         "provided",
+        "queued_at",
         "ran_before",
         "ready",
         "recording",
@@ -79,6 +83,7 @@ class ToolFuture:
         "state",
         "stop",
         "twin_key",
+        "waits",
     )
 
     def __init__(self, call: Call, lane: Lane, recording: Recording, issued_at: float) -> None:
@@ -104,6 +109,8 @@ class ToolFuture:
         self.claimed_by: object = None
         self.twin_key: tuple[Lane, str] | None = None
         self.issued_at = issued_at
+        self.queued_at: float | None = None
+        self.waits: Sequence[Waited] = ()
         self.finished_at: float | None = None
         self.callbacks: list[Callable[[], None]] = []
         self.stop: Callable[[], None] | None = None
@@ -128,6 +135,11 @@ class ToolFuture:
         if began is None or self.finished_at is None:
             return None
         return self.finished_at - began
+
+    @property
+    def waited(self) -> str:
+        """Why it waited before it started, and how long, as a sentence; empty if it did not."""
+        return explanation(self.id, self.waits)
 
     @property
     def done(self) -> bool:
@@ -165,6 +177,13 @@ class ToolFuture:
             context.copy().run(invocation.announce, self.id, event, self.outcome)
         except Exception:  # whatever a stream does, calls begin and end
             _logger.exception("%s (%s) %s could not be announced.", self.id, self.call.name, event)
+
+    def note_wait(self, waited: Waited) -> None:
+        """Keep a wait that has ended. Most calls have none, and share one empty tuple."""
+        if isinstance(self.waits, list):
+            self.waits.append(waited)
+        else:
+            self.waits = [waited]
 
     def let_go(self, *, delivered: bool = False) -> None:
         """Drop what only a call that runs needs: it holds the whole state of the step it came in.

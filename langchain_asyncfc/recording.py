@@ -14,7 +14,7 @@ import contextlib
 import copy
 import inspect
 import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextvars import ContextVar
 from typing import Any, Final
@@ -35,6 +35,7 @@ FUTURE_METADATA: Final = "asyncfc_future"
 """The key of a future's id in the metadata of its tool's run."""
 
 _MISSING: Final = object()
+_NOTHING_TOLD: Final[Mapping[str, Any]] = {}
 
 
 class Recording:
@@ -47,6 +48,7 @@ class Recording:
         in_queue: Whether the call waits for a thread.
         began: When the call itself began, by the given clock; `None` if it has not.
         config: The config to run the tool with, in place of that of the step that issued it.
+        told: What the metadata of the tool's run say beside the future's id.
     """
 
     __slots__ = (
@@ -61,6 +63,7 @@ class Recording:
         "future",
         "in_queue",
         "stop",
+        "told",
         "tool",
     )
 
@@ -74,6 +77,7 @@ class Recording:
         self.config: RunnableConfig | None = None
         self.tool: Any = None
         self.stop: ToolStopped | None = None
+        self.told: Mapping[str, Any] = _NOTHING_TOLD
         self._raw: Any = _MISSING
         self._message: Any = None
         self._own: Any = None
@@ -237,9 +241,10 @@ class RecordingTool:
             _recording.reset(token)
 
     def _named(self, config: RunnableConfig | None) -> RunnableConfig:
-        """The config with the future's id in the metadata, for traces and event streams."""
+        """The config with what traces and event streams tell of the future in the metadata."""
         known = self._recording.config or config or {}
-        metadata = {**(known.get("metadata") or {}), FUTURE_METADATA: self._recording.future}
+        own = {FUTURE_METADATA: self._recording.future, **self._recording.told}
+        metadata = {**(known.get("metadata") or {}), **own}
         return {**known, "metadata": metadata}
 
     def _ainvoke_on_background_loop(self, tool: BaseTool) -> Callable[..., Any]:

@@ -103,6 +103,18 @@ def is_pending(message: BaseMessage) -> bool:
     return _record(message).get("state") == _PENDING
 
 
+def outcomes_in(message: BaseMessage) -> dict[str, str]:
+    """The futures of whose outcome a message tells, by id, each with its state."""
+    record = _record(message)
+    told = record.get("delivered")
+    found: dict[str, Any] = {}
+    if isinstance(told, Mapping):
+        found = {i: kept.get("state") for i, kept in told.items() if isinstance(kept, Mapping)}
+    if isinstance(future := record.get("future"), str) and record.get("state") != _PENDING:
+        found[future] = record.get("state")
+    return {i: state for i, state in found.items() if isinstance(state, str)}
+
+
 def pending_record(future: str, *, detach: bool) -> dict[str, Any]:
     """The record of a placeholder."""
     return {"future": future, "state": _PENDING, **({"detach": True} if detach else {})}

@@ -32,12 +32,13 @@ from langchain_asyncfc.errors import (
     UnfitValue,
 )
 from langchain_asyncfc.executors import Executor, Home, Job
-from langchain_asyncfc.futures import FutureState, Outcome
+from langchain_asyncfc.futures import FutureState, Outcome, future_id
 from langchain_asyncfc.handles import DELIVERED, Lane, ToolFuture
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.journal import Entry
+from langchain_asyncfc.reasons import IDENTICAL_CALL, MAX_CONCURRENCY, Waited, waits_metadata
 from langchain_asyncfc.recording import Recording, readdressed
-from langchain_asyncfc.tracker import DependencyTracker, Steps
+from langchain_asyncfc.tracker import DependencyTracker, Freed, Steps
 
 __all__ = ["Lane", "Scheduler", "ToolFuture"]
 
@@ -567,6 +568,7 @@ class Scheduler:
     # -- starting -------------------------------------------------------------------------------
 
     def _apply(self, steps: Steps) -> None:
+        self._note_waits(steps.freed)
         for skipped in steps.skipped:
             cause = self._known(skipped.cause)
             assert cause is not None  # noqa: S101 - what ended was issued here
@@ -586,6 +588,24 @@ class Scheduler:
                 self._share(future)
             elif future.is_provided:
                 self._enqueue(future)
+
+    def _note_waits(self, freed: Sequence[Freed]) -> None:
+        """Note what calls have waited for. Only those come here that did."""
+        now = self._home.now() if freed else 0.0
+        for free in freed:
+            future = self._futures.get(free.call)
+            if future is not None:
+                why = free.reason if future.leader is None else IDENTICAL_CALL
+                future.note_wait(Waited(why, future_id(free.earlier), future.issued_at, now))
+
+    def _tell_waits(self, future: ToolFuture) -> None:
+        """Say why a call that starts now waited, in the log and to the trace of its run."""
+        if future.queued_at is not None:
+            future.note_wait(Waited(MAX_CONCURRENCY, "", future.queued_at, self._home.now()))
+        if future.waits:
+            told = waits_metadata(future.id, future.waits, future.issued_at)
+            future.recording.told = told
+            _logger.info("%s (%s)", future.waited, future.call.name)
 
     def _share(self, future: ToolFuture) -> None:
         """End a call that joined another with the other's outcome."""
@@ -607,6 +627,8 @@ class Scheduler:
         else:
             heapq.heappush(self._queues[lane], (future.call.ordinal, future))
             self._drain(lane)
+            if self._tracker.state(future.call.ordinal) is _WAITING:
+                future.queued_at = self._home.now()
 
     def _drain(self, lane: Lane) -> None:
         """Start queued calls as far as the lane's limit allows, oldest first."""
@@ -642,6 +664,7 @@ class Scheduler:
         assert future.provided is not None  # noqa: S101 - only provided calls are enqueued
         invocation, context = future.provided
         tool_call = call.with_args(args)
+        self._tell_waits(future)
         future.move(_RUNNING)
         future.announce(_RUNNING)
         self._tracker.start(call.ordinal)
@@ -776,7 +799,9 @@ class Scheduler:
             future.misfit = UnfitValue(msg)
             return []
         future.access = access
-        return self._tracker.refine(future.call.ordinal, access).ready
+        steps = self._tracker.refine(future.call.ordinal, access)
+        self._note_waits(steps.freed)
+        return steps.ready
 
     def _cancel(self, future: ToolFuture) -> None:
         self._unshare(future)

@@ -38,8 +38,9 @@ from typing import Final
 from langchain_asyncfc.effects import Access
 from langchain_asyncfc.futures import FutureState
 from langchain_asyncfc.hazards import Hazard, HazardIndex, hazard
+from langchain_asyncfc.reasons import reason
 
-__all__ = ["DependencyTracker", "Skipped", "Steps"]
+__all__ = ["DependencyTracker", "Freed", "Skipped", "Steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,22 @@ class Skipped:
     cause: int
 
 
+@dataclass(frozen=True, slots=True)
+class Freed:
+    """A call that no longer waits for an earlier one, and why it did."""
+
+    call: int
+    earlier: int
+    reason: str
+
+
 @dataclass(slots=True)
 class Steps:
     """What follows from an event, each list in the order in which it came about."""
 
     ready: list[int] = field(default_factory=list)
     skipped: list[Skipped] = field(default_factory=list)
+    freed: list[Freed] = field(default_factory=list, compare=False)  # tells, and changes nothing
 
 
 _NOTHING: Final[frozenset[int]] = frozenset()
@@ -84,6 +95,7 @@ class _Node:
         "fence",
         "is_call",
         "key",
+        "last",
         "references",
         "started",
         "waits",
@@ -96,6 +108,8 @@ class _Node:
         self.fence = fence
         self.is_call = key > 0
         self.started = False
+        # Of a join, the call whose end was the last that it had to wait for.
+        self.last = key
         self.references = _NOTHING
         # Most calls wait for nothing and are waited for by nobody. Ten thousand empty sets would
         # cost more in garbage collections than all else together.
@@ -270,6 +284,7 @@ class DependencyTracker:
             before = self._nodes[earlier].access
             if before is not None and hazard(before, access) is None:
                 self._disconnect(earlier, call)
+                steps.freed.append(Freed(call, earlier, reason(before, wider)))
         if not node.waits and not node.started:
             steps.ready.append(call)
         for later in sorted(node.dependents):
@@ -279,6 +294,7 @@ class DependencyTracker:
             if after is None or hazard(wider, after) is None or hazard(access, after) is not None:
                 continue
             self._disconnect(call, later)
+            steps.freed.append(Freed(later, call, reason(wider, after)))
             if not self._nodes[later].waits:
                 steps.ready.append(later)
         return steps
@@ -446,6 +462,12 @@ class DependencyTracker:
             before = self._nodes[earlier]
             before.dependents = _without(before.dependents, node.key)
 
+    def _freed(self, later: _Node, node: _Node) -> Freed:
+        """That a call no longer waits for a node; behind a join stands the last call it was for."""
+        refers = node.key in later.references
+        why = reason(node.access, later.access, refers=refers, fence=later.fence)
+        return Freed(later.key, node.last, why)
+
     def _release(
         self,
         node: _Node,
@@ -458,6 +480,10 @@ class DependencyTracker:
         """Let a dependent go on without an ended node, or fall with it."""
         later.waits = _without(later.waits, node.key)
         self._enter(later, node.waits)
+        if later.is_call:
+            steps.freed.append(self._freed(later, node))
+        else:
+            later.last = node.last
         if failed and node.key in later.references:
             work.append((later.key, FutureState.SKIPPED, cause))
         elif failed and later.fence:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-__all__ = ["Reply", "RunRecord", "ToolRun", "Wait"]
+__all__ = ["Reply", "RunRecord", "Span", "ToolRun", "Wait"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,12 @@ class Reply:
         output_tokens: Of the message, if the provider says so.
         text: The text of the message; the text of its error if it failed.
         failed: Whether the call ended with an error.
+        tools: The names of the tools that it calls, in the order of `calls`.
+        agent: Which of several agents it belongs to: where its graph stands in the outermost one,
+            by LangGraph's namespace of checkpoints. Empty for the outermost graph itself.
+        run: The number of the run that it belongs to, where several are recorded.
+        within: The id of the tool call that was running it, as one to a subagent does; empty if
+            none was.
     """
 
     start: float
@@ -38,6 +44,10 @@ class Reply:
     output_tokens: int | None = None
     text: str = ""
     failed: bool = False
+    tools: tuple[str, ...] = ()
+    agent: str = ""
+    run: int = 0
+    within: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +80,16 @@ class ToolRun:
         end: When the tool had ended.
         args: Its arguments, as they were when it started.
         future: The id of its future; empty for a call that never became one.
-        state: How it ended: `"resolved"`, `"failed"`, `"cancelled"` or `"skipped"`.
+        state: How it ended: `"resolved"`, `"failed"`, `"cancelled"`, `"skipped"`, or
+            `"interrupted"` if it asked for something, so that it runs again when it is answered;
+            `"running"` if it had not ended. A call that never started begins and ends when the
+            model was told so.
         result: Its result or error, as text.
         waits: What it waited for before it started.
         delivered: When a call of the model began that was sent its outcome; `None` if none was.
+        agent: Which of several agents made it, as for `Reply`.
+        run: The number of the run in which it ran, as for `Reply`.
+        within: The id of the tool call that was running it; empty if none was.
     """
 
     call: str
@@ -87,6 +103,12 @@ class ToolRun:
     result: str = ""
     waits: tuple[Wait, ...] = ()
     delivered: float | None = None
+    agent: str = ""
+    run: int = 0
+    within: str = ""
+
+
+Span: TypeAlias = Reply | ToolRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +120,11 @@ class RunRecord:
         tools: In the order in which they were issued.
         end: When the run ended, in seconds since its beginning.
         name: Of the run, for titles.
+        began: When it began, in seconds since 1970, if that is known.
     """
 
     replies: tuple[Reply, ...]
     tools: tuple[ToolRun, ...]
     end: float
     name: str = ""
+    began: float | None = None

@@ -12,7 +12,7 @@ import pytest
 import langchain_asyncfc
 
 PACKAGE = Path(langchain_asyncfc.__file__).parent
-PURE = ["effects", "errors", "futures", "hazards", "references", "tracker"]
+PURE = ["effects", "errors", "futures", "hazards", "reasons", "references", "tracker"]
 FOREIGN = ("asyncio", "langchain_core", "langgraph", "threading", "time")
 
 
@@ -80,5 +80,23 @@ def test_importing_the_package_leaves_the_process_as_it_was() -> None:
         "import threading, langchain_core.tracers.context as c; before = len(c._configure_hooks);"
         "import langchain_asyncfc;"
         "assert len(c._configure_hooks) == before; assert threading.active_count() == 1"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_runs_calls_knows_nothing_of_timelines() -> None:
+    """Timelines are made of what everybody can see; nothing else of the package needs them."""
+    for path in PACKAGE.rglob("*.py"):
+        if path.parent.name != "timeline":
+            names = {name for name in _imports(path) if "langchain_asyncfc.timeline" in name}
+            assert not names, path
+
+
+def test_nothing_is_drawn_before_a_picture_is_asked_for() -> None:
+    """Neither the package nor its timelines import a drawing library."""
+    code = (
+        "import sys; import langchain_asyncfc, langchain_asyncfc.timeline as t;"
+        "str(t.Timeline()); repr(t.Timeline());"
+        "assert not {'altair', 'vl_convert', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
