@@ -96,9 +96,7 @@ def _tool_run(
 ) -> ToolRun:
     state = "failed" if job.failed else "resolved"
     call = job.call or str(job.number)
-    return ToolRun(
-        call, job.tool, issued, start, end, job.args, future, state, job.result, waits
-    )
+    return ToolRun(call, job.tool, issued, start, end, job.args, future, state, job.result, waits)
 
 
 @dataclass(slots=True)
@@ -143,7 +141,9 @@ class _Run:
             replies.append(_reply(start, self._now, step))
             self._issue(index, step)
             self._linger(step)
-            self._await([job.number for job in step.jobs if self._calls[job.number].effects.foreground])
+            self._await(
+                [job.number for job in step.jobs if self._calls[job.number].effects.foreground]
+            )
             if following is not None:
                 self._await(reads if following.jobs else list(self._calls))
             self._deliver()
@@ -196,7 +196,11 @@ class _Run:
         fast: set[int] = set()
         for job in step.jobs:
             waits = self._tracker.waits_for(job.number)
-            if job.number not in self._done and job.tool not in self._slow and fast.issuperset(waits):
+            if (
+                job.number not in self._done
+                and job.tool not in self._slow
+                and fast.issuperset(waits)
+            ):
                 fast.add(job.number)
         until = self._now + self._grace
         while fast - self._done and self._ends and self._ends[0][0] <= until:

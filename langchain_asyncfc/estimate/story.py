@@ -8,7 +8,7 @@ kept as it was. The time between an answer and the next reply is the user's, and
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Final
 
@@ -103,11 +103,8 @@ def tell(record: RunRecord, asked: Mapping[int, str] | None = None) -> Story:
         record: The spans.
         asked: What others than tools told the model before each reply, by the reply's index.
     """
-    runs = {run.call: run for run in record.tools if run.tool not in CONTROL_TOOLS}
-    notes: list[str] = []
-    if len(runs) < len(record.tools):
-        left = len(record.tools) - len(runs)
-        notes.append(f"{left} calls of await_future or cancel_future were left out.")
+    record, notes = _outermost(record)
+    runs = {run.call: run for run in record.tools}
     token, how = _token_time(record.replies)
     notes.append(how)
     steps: list[Step] = []
@@ -135,6 +132,22 @@ def tell(record: RunRecord, asked: Mapping[int, str] | None = None) -> Story:
     return Story(tuple(steps), token, max(0.0, record.end - last), record.name, tuple(notes))
 
 
+def _outermost(record: RunRecord) -> tuple[RunRecord, list[str]]:
+    """The record without what ran inside of tools, and without calls to the runtime."""
+    # A record of what runs inside of what may lack these fields.
+    replies = tuple(reply for reply in record.replies if not getattr(reply, "within", ""))
+    outer = [run for run in record.tools if not getattr(run, "within", "")]
+    tools = tuple(run for run in outer if run.tool not in CONTROL_TOOLS)
+    notes = []
+    if len(tools) < len(outer):
+        left = len(outer) - len(tools)
+        notes.append(f"{left} calls of await_future or cancel_future were left out.")
+    inner = len(record.replies) - len(replies) + len(record.tools) - len(outer)
+    if inner:
+        notes.append(f"{inner} replies and tools inside of tools are part of those tools.")
+    return replace(record, replies=replies, tools=tools), notes
+
+
 def _job(run: ToolRun, number: int) -> Job:
     args = {name: value for name, value in run.args.items() if name != AWAIT_RESULT}
     free = max([run.issued, *(wait.end for wait in run.waits)])
@@ -160,8 +173,8 @@ def _token_time(replies: Sequence[Reply]) -> tuple[float, str]:
     times = [r.end - r.start for r, _ in counted]
     token = _slope([float(n) for _, n in counted], times)
     if token > 0:
-        return token, f"The model decodes about {1 / token:.0f} tokens/s, from a line through "\
-            "the replies' times and tokens."
+        how = f"The model decodes about {1 / token:.0f} tokens/s, by its times and tokens."
+        return token, how
     if sum(times) > 0:
         token = sum(times) / sum(n for _, n in counted)
         return token, f"The model decodes {1 / token:.0f} tokens/s, all waiting for it included."

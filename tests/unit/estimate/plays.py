@@ -35,7 +35,7 @@ TOOLS = (*EFFECTS, "mystery")
 
 @dataclass(frozen=True)
 class Scene:
-    """A call: its tool, its time, a key, and the earlier calls that it takes a value or quote of."""
+    """A call, and the earlier calls that it takes a value of or quotes."""
 
     tool: str
     seconds: float

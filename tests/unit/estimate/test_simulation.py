@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from langchain_asyncfc import Effects
 from langchain_asyncfc.estimate.dataflow import careful, hopeful
 from langchain_asyncfc.estimate.simulation import as_it_was, with_asyncfc
 from langchain_asyncfc.estimate.story import tell
