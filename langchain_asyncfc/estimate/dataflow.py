@@ -257,7 +257,7 @@ def _is_part(leaf: str, text: str) -> bool:
 def _is_telling(leaf: str, known: str) -> bool:
     """Whether a value is no everyday one, and new."""
     text = leaf.strip()
-    if len(text) < 2 or text.lower() in _COMMON:  # noqa: PLR2004 - a digit or letter
+    if len(text) < (2 if text.isdigit() else 3) or text.lower() in _COMMON:
         return False
     return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", known) is None
 

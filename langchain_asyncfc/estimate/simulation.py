@@ -145,7 +145,7 @@ class _Run:
                 [job.number for job in step.jobs if self._calls[job.number].effects.foreground]
             )
             if following is not None:
-                self._await(reads if following.jobs else list(self._calls))
+                self._await(list(self._calls) if following.answers else reads)
             self._deliver()
         self._await(list(self._calls))
         tools = tuple(self._tool_run(live) for live in self._calls.values())
@@ -155,7 +155,7 @@ class _Run:
         """Tokens by which a message says what it waits for."""
         if following is None or not step.jobs:
             return 0
-        if not following.jobs:
+        if following.answers:
             return FLAG_TOKENS
         needed = reads - self._seen
         here = needed.intersection(job.number for job in step.jobs)

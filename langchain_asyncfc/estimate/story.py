@@ -59,10 +59,11 @@ class Step:
 
     Attributes:
         decode: Seconds from the call of the model to the end of its message.
-        jobs: The calls; none in an answer.
+        jobs: The calls of which it is known how long they took.
         lead: Seconds between the end of the step before and the call of the model.
         text: Of the message.
         asked: What others than tools told the model right before it.
+        answers: Whether it calls no tool and so ends a turn.
     """
 
     decode: float
@@ -70,6 +71,7 @@ class Step:
     lead: float = 0.0
     text: str = ""
     asked: str = ""
+    answers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +121,9 @@ def tell(record: RunRecord, asked: Mapping[int, str] | None = None) -> Story:
         made.update({run.call: len(made) + k for k, run in enumerate(own, 1)})
         jobs = tuple(_job(run, made[run.call]) for run in own)
         overlaps += last > reply.start + _LATE
-        answered = bool(steps) and not steps[-1].jobs
+        answered = bool(steps) and steps[-1].answers
         lead = 0.0 if answered else max(0.0, reply.start - last)
-        steps.append(Step(reply.end - reply.start, jobs, lead, reply.text, lent))
+        steps.append(Step(reply.end - reply.start, jobs, lead, reply.text, lent, not reply.calls))
         lent = ""
         last = max([reply.end, *(run.end for run in own)])
     if overlaps:
@@ -129,6 +131,8 @@ def tell(record: RunRecord, asked: Mapping[int, str] | None = None) -> Story:
             f"{overlaps} replies began while tools of earlier messages still ran: this run "
             "overlapped them already. All figures compare with running the same calls without."
         )
+    if steps and not steps[-1].jobs:
+        steps[-1] = replace(steps[-1], answers=True)  # a structured answer is a call, too
     return Story(tuple(steps), token, max(0.0, record.end - last), record.name, tuple(notes))
 
 

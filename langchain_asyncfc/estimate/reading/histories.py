@@ -139,7 +139,7 @@ class _Reader:
                     start - self._base,
                     one.end - self._base,
                     one.message.model,
-                    tuple(run.call for run in own),
+                    tuple(called.id for called in one.message.calls),
                     output_tokens=one.message.output_tokens,
                     text=one.message.text,
                 )

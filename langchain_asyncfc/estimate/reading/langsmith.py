@@ -189,12 +189,12 @@ def _record(
         asked[index] = _asked(run)
         calls = []
         for called in message.calls:
+            calls.append(called.id)
             match = _match(called, free, (run.end or 0.0) - _LATE)
             if match is None:
                 missing[called.tool] = missing.get(called.tool, 0) + 1
                 continue
             free.remove(match)
-            calls.append(called.id)
             found.append(_tool_run(called, match, end, base))
         first = _first_token(run)
         replies.append(
@@ -241,7 +241,8 @@ def _match(called: Called, free: Sequence[_Run], after: float) -> _Run | None:
 def _call_id(run: _Run) -> str:
     for place in (_result(run), run.data.get("inputs"), _metadata(run)):
         if isinstance(place, Mapping):
-            inner = place.get("kwargs") if isinstance(place.get("kwargs"), Mapping) else place
+            kwargs = place.get("kwargs")
+            inner = kwargs if isinstance(kwargs, Mapping) else place
             if inner.get("tool_call_id"):
                 return str(inner["tool_call_id"])
     inputs = run.data.get("inputs")

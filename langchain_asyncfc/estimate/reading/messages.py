@@ -146,7 +146,8 @@ def _calls(fields: Mapping[str, Any], content: Any) -> Iterator[Called]:
     for number, one in enumerate(raw if isinstance(raw, list) else []):
         if not isinstance(one, Mapping):
             continue
-        named = one.get("function") if isinstance(one.get("function"), Mapping) else one
+        function = one.get("function")
+        named = function if isinstance(function, Mapping) else one
         args = next((named[k] for k in ("args", "arguments", "input") if k in named), None)
         made = str(one.get("id") or one.get("call_id") or f"{fields.get('id', '')}#{number}")
         yield Called(made, str(named.get("name") or "?"), read_arguments(args))

@@ -46,7 +46,7 @@ def plays(draw: st.DrawFn) -> Play:
     return Play(plain, tuple(tokens))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(plays(), st.booleans(), st.booleans())
 def test_the_estimate_is_what_a_run_takes(play: Play, labelled: bool, cautious: bool) -> None:
     """From a run with `ToolNode`, the time of the same run with `AsyncFCToolNode` is told."""
