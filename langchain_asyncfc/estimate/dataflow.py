@@ -6,8 +6,9 @@ made the call. There are three ways in which a result shows up:
 
 - as a **value**: an argument, or a text inside a longer argument, is the whole result or a value in
   it (a leaf of its JSON). That can be given as a reference, so the model need not have read it.
-- as a **quote**: an argument, or a word of it, stands inside a longer text of the result. A
-  reference has no way into a text, so the model must have read it.
+- as a **quote**: an argument stands inside a longer text of the result, into which a reference has
+  no way, or it is a value out of a list of several, of which the model has chosen one. Either way
+  it must have read the result.
 - as an **echo**: a word of the result stands in an argument or in the text of the message, however
   transformed the rest is.
 
@@ -147,6 +148,7 @@ class _Result:
     job: Job
     text: str
     leaves: frozenset[str]
+    choices: frozenset[str]
     words: frozenset[str]
 
 
@@ -213,9 +215,11 @@ def _results(jobs: Iterable[Job], known: str) -> list[_Result]:
     found = []
     for job in jobs:
         text = job.result[:_LONGEST]
-        leaves = frozenset(leaf for leaf in _leaves(text) if _is_telling(leaf, known))
+        telling = [one for one in _leaves(text) if _is_telling(one[0], known)]
+        leaves = frozenset(leaf for leaf, chosen in telling if not chosen)
+        choices = frozenset(leaf for leaf, chosen in telling if chosen) - leaves
         words = frozenset(_words(text)) - familiar - _COMMON
-        found.append(_Result(job, text if text not in known else "", leaves, words))
+        found.append(_Result(job, text if text not in known else "", leaves, choices, words))
     return found
 
 
@@ -236,6 +240,8 @@ def _origin(text: str, had: list[_Result]) -> tuple[int | None, bool]:
     for result in reversed(had):
         if text in result.leaves or any(_is_part(leaf, text) for leaf in result.leaves):
             return result.job.number, False
+        if text in result.choices:
+            return result.job.number, True
     for result in reversed(had):
         words = frozenset(_words(text))
         if words and words <= result.words and text in result.text:
@@ -262,15 +268,22 @@ def _is_telling(leaf: str, known: str) -> bool:
     return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", known) is None
 
 
-def _leaves(text: str) -> Iterator[str]:
-    """The whole result, and every value in it if it is JSON."""
-    yield text.strip()
+def _leaves(text: str) -> Iterator[tuple[str, bool]]:
+    """The whole result, and each value in it if it is JSON, with whether it is one of several."""
+    yield text.strip(), False
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return
-    if isinstance(value, dict | list):
-        yield from _texts(value)
+    stack: list[tuple[Any, bool]] = [(value, False)] if isinstance(value, dict | list) else []
+    while stack:
+        item, chosen = stack.pop()
+        if isinstance(item, dict):
+            stack.extend((inner, chosen) for inner in item.values())
+        elif isinstance(item, list):
+            stack.extend((inner, chosen or len(item) > 1) for inner in item)
+        else:
+            yield from ((leaf, chosen) for leaf in _texts(item))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -18,8 +18,9 @@ waits as `AsyncFCToolNode` does. What is assumed:
 from __future__ import annotations
 
 import heapq
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from langchain_asyncfc.effects import UNDECLARED, Access, Effects, access_of
@@ -69,7 +70,7 @@ def as_it_was(story: Story) -> RunRecord:
             ends.append(begun + job.seconds)
             tools.append(_tool_run(job, issued, begun, ends[-1], ()))
         now = max(ends)
-    return RunRecord(tuple(replies), tuple(tools), now + story.tail, story.name)
+    return RunRecord(tuple(replies), _told(replies, tools), now + story.tail, story.name)
 
 
 def with_asyncfc(
@@ -97,6 +98,16 @@ def _tool_run(
     state = "failed" if job.failed else "resolved"
     call = job.call or str(job.number)
     return ToolRun(call, job.tool, issued, start, end, job.args, future, state, job.result, waits)
+
+
+def _told(replies: Sequence[Reply], tools: Sequence[ToolRun]) -> tuple[ToolRun, ...]:
+    """The tools, each with the reply that was the first to be sent its outcome."""
+    starts = [reply.start for reply in replies]
+    first = [bisect_left(starts, run.end) for run in tools]
+    return tuple(
+        replace(run, delivered=starts[n]) if n < len(starts) else run
+        for run, n in zip(tools, first, strict=True)
+    )
 
 
 @dataclass(slots=True)
@@ -148,7 +159,7 @@ class _Run:
                 self._await(list(self._calls) if following.answers else reads)
             self._deliver()
         self._await(list(self._calls))
-        tools = tuple(self._tool_run(live) for live in self._calls.values())
+        tools = _told(replies, [self._tool_run(live) for live in self._calls.values()])
         return RunRecord(tuple(replies), tools, self._now + self._story.tail, self._story.name)
 
     def _asking(self, step: Step, following: Step | None, reads: frozenset[int]) -> int:

@@ -39,6 +39,13 @@ def test_quotes_from_a_text_have_to_be_read() -> None:
     assert hopeful(told).reads == careful(told).reads == {1: {1}}
 
 
+def test_a_choice_from_a_list_has_to_be_read() -> None:
+    """Which of several items a reference would name is only known to whoever read them."""
+    told = story('{"items": [{"id": "AB-1234"}, {"id": "CD-5678"}]}', {"x": "CD-5678"})
+    assert hopeful(told).references == {}
+    assert hopeful(told).reads == {1: {1}}
+
+
 def test_echoes_count_for_the_careful_reading_only() -> None:
     """A word of a result in the text of the message, or in a text made of several."""
     for told in (
