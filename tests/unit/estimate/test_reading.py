@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import copy
 import json
+import random
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,7 @@ from langchain_core.messages import (
     messages_to_dict,
 )
 
-from langchain_asyncfc.estimate import Trace, TraceError, read_data, read_file
+from langchain_asyncfc.estimate import Trace, TraceError, estimate, read_data, read_file
 from langchain_asyncfc.timeline.saved import to_json
 from langchain_asyncfc.timeline.spans import RunRecord
 from tests.unit.estimate.traces import (
@@ -276,3 +280,43 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         read_file(tmp_path / "none.json")
     with pytest.raises(TraceError, match="this is a folder"):
         read_file(tmp_path)
+
+
+JUNK = [None, True, 0, -1.5, 1e308, "", "x", [], [None], {}, {"type": "ai"}, "2026-01-01", [[]]]
+
+
+def _places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    if isinstance(data, dict | list):
+        for key, inner in data.items() if isinstance(data, dict) else enumerate(data):
+            yield from _places(inner, (*path, key))
+
+
+def _changed(data: Any, path: tuple[Any, ...], value: Any) -> Any:
+    changed = copy.deepcopy(data)
+    place = changed
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return changed
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        two_searches(),
+        json.loads((DATA / "langsmith_runs.json").read_text()),
+        {"messages": OPENAI_HISTORY, "timings": TIMINGS},
+        {"messages": json.loads(json.dumps(messages_to_dict(HISTORY))), "timings": TIMINGS},
+        json.loads(to_json(read_data(two_searches())[0].record)),
+    ],
+    ids=["runs", "tracer", "openai", "langchain", "timeline"],
+)
+def test_a_trace_with_something_wrong_in_it(data: Any) -> None:
+    """Whatever stands wherever: it is read and estimated, or a `TraceError` says what is wrong."""
+    draw = random.Random(5)
+    places = [path for path in _places(data) if path]
+    for path in draw.sample(places, min(120, len(places))):
+        broken = _changed(data, path, draw.choice(JUNK))
+        with suppress(TraceError):
+            assert estimate(read_data(broken)).before >= 0
