@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from langchain_asyncfc.estimate.dataflow import careful, hopeful
-from langchain_asyncfc.estimate.simulation import as_it_was, with_asyncfc
-from langchain_asyncfc.estimate.story import tell
+from langchain_asyncfc.estimate.simulation import Needs, as_it_was, with_asyncfc
+from langchain_asyncfc.estimate.story import Job, Step, Story, tell
 from tests.unit.estimate.plays import EFFECTS, TOOLS, Play, Scene, perform
 
 
@@ -61,3 +61,18 @@ def test_the_estimate_is_what_a_run_takes(play: Play, labelled: bool, cautious: 
     starts = {run.call: run.start for run in truth.tools}
     assert {run.call: run.start for run in told.tools} == pytest.approx(starts, abs=1e-9)
     assert [r.end for r in told.replies] == pytest.approx([r.end for r in truth.replies], abs=1e-9)
+
+
+def test_a_hazard_shrinks_when_the_value_is_known() -> None:
+    """A reader of a shelf that an earlier result names waits for the result, then for no writer."""
+    story = Story(
+        (
+            Step(1, (Job(1, "writer", {"key": "a"}, 10),)),
+            Step(1, (Job(2, "free", {}, 3),)),
+            Step(1, (Job(3, "reader", {"key": "b"}, 1),)),
+        )
+    )
+    needs = Needs(references={3: {"key": frozenset({2})}})
+    told = with_asyncfc(story, needs, EFFECTS, grace=0)
+    assert [run.start for run in told.tools] == [1, 2, 5]
+    assert [wait.after for wait in told.tools[2].waits] == ["future_2"]
