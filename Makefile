@@ -48,6 +48,7 @@ docs: $(READY)  ## Build the documentation into site/
 # The benchmark of function calling, without its own dependencies: only its tasks and tools are used.
 $(BENCH): $(READY)
 	$(PIP) install --no-deps bfcl-eval==2026.3.23 mpmath==1.3.0
+	$(PIP) install --group bench
 	@touch $@
 
 bench: $(BENCH)  ## Measure again what README and docs claim

@@ -41,10 +41,18 @@ class Stage:
 
     async def play(self, tool: str, args: Mapping[str, Any]) -> Any:
         """Run one call."""
+        return await self.act(self.take(tool, args), args)
+
+    def take(self, tool: str, args: Mapping[str, Any]) -> int:
+        """Which call of the task this is.
+
+        Raises:
+            WrongResult: When it is none.
+        """
         planned = self.waiting.get(frozen([tool, args]))
         if not planned:
             raise WrongResult(f"{self.task.name}: {tool}({args}) is no call of the task.")
-        return await self.act(planned.pop(0), args)
+        return planned.pop(0)
 
     async def act(self, k: int, args: Mapping[str, Any]) -> Any:
         """Run call `k`, with whatever arguments it came to."""

@@ -1,1 +1,1 @@
-"""Other ways of running tools while a model goes on, played on the same tasks with the same times."""
+"""Other ways of running tools beside a model, played on the same tasks with the same times."""

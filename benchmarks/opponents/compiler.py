@@ -79,13 +79,14 @@ class Compiler:
         self._graph = self._build()
 
     async def run(self, times: Pace) -> Outcome:
-        """Run the task once, in virtual time; whether its results are right stands in the outcome."""
+        """Run the task once, in virtual time. The outcome says whether it was right."""
         self._stage.begin(times)
         self._times, self._log = times, _Log()
         clock = asyncio.get_running_loop().time
         start = clock()
         messages: list[AnyMessage] = []
-        for self._turn in range(len(self._task.turns)):
+        for turn in range(len(self._task.turns)):
+            self._turn = turn
             said = [*messages, HumanMessage(f"Request {self._turn}")]
             messages = (await self._graph.ainvoke({"messages": said, "number": 0}))["messages"]
         seconds = clock() - start
@@ -155,7 +156,5 @@ def _told(task: Task, results: dict[int, Any]) -> list[AnyMessage]:
     ]
     return [
         AIMessage("", tool_calls=calls),
-        *(
-            ToolMessage(frozen(result), tool_call_id=f"call_{k}") for k, result in results.items()
-        ),
+        *(ToolMessage(frozen(result), tool_call_id=f"call_{k}") for k, result in results.items()),
     ]
