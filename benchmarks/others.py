@@ -3,8 +3,9 @@
 Each way has a scripted model that is as competent as that of "End to end", decodes as fast, and
 takes the same tokens for a call. Each is given its best honest case:
 
-- (a), (b), (d): as in "End to end": `ToolNode`, one call a turn; `ToolNode`, calls that do not
-  depend on each other in one message; `AsyncFCToolNode` with labels, one call a turn.
+- (a), (b), (d), (e): as in "End to end": `ToolNode`, one call a turn; `ToolNode`, calls that do
+  not depend on each other in one message; `AsyncFCToolNode` with labels, one call a turn, and with
+  the messages of (b).
 - (f) `AsyncFCToolNode` with labels, all calls of a user's turn in one message, with references
   among them: what a plan is, written as function calls. It ends only before a call that cannot be
   written without reading a result. Calls start when the message is complete.
@@ -46,6 +47,7 @@ from benchmarks.opponents.playing import FULL, QUICK, Match, Plan, measure
 NAMES: Mapping[str, str] = {
     "b": "(b) ToolNode, shared messages",
     "d": "(d) ours, one call a turn",
+    "e": "(e) ours, shared messages",
     "f": "(f) ours, a turn in one message",
     "published": "LLMCompiler, as published",
     "ordered": "LLMCompiler, ordered",

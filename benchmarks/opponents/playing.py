@@ -53,6 +53,7 @@ WAYS: Final[Mapping[str, Callable[[Task], Runner]]] = {
     "a": lambda task: Episodes(task, "toolnode", one_by_one(task)),
     "b": lambda task: Episodes(task, "toolnode", safe_batches(task, dependencies(task))),
     "d": lambda task: Episodes(task, "labelled", _own(task)),
+    "e": lambda task: Episodes(task, "labelled", safe_batches(task, dependencies(task))),
     "f": lambda task: Episodes(task, "labelled", whole_turns(task)),
     "published": lambda task: Compiler(task, ordered=False),
     "ordered": lambda task: Compiler(task, ordered=True),
