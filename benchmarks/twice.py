@@ -1,4 +1,4 @@
-"""`python -m benchmarks.twice [NAME …]`: check that what is measured in virtual time stays the same.
+"""`python -m benchmarks.twice [NAME …]`: check that virtual figures are the same each time.
 
 Each part is run twice with few tasks, in processes of its own that order sets of texts differently.
 The tables must be the same to the last byte.
