@@ -216,3 +216,32 @@ def test_all_ways_are_right_and_the_same_twice() -> None:
     plain = [m for m in first if m.way == "a"]
     assert [m.outcome.seconds for m in plain] == pytest.approx([m.toolnode for m in plain])
     assert pace(task, 1.0, 0) != pace(task, 1.0, 1)
+
+
+@needs_harness
+def test_the_tables_say_what_was_measured() -> None:
+    """Speedups are of sums, wrong runs are counted, and costs are against (a)."""
+    from benchmarks.opponents.playing import Match, Plan
+    from benchmarks.others import NAMES, tables
+
+    def matches(task: str, seconds: float, wrong: str | None) -> list[Match]:
+        plain = Match(task, 1.0, "a", 10.0, Outcome(10.0, 5, 300, 80))
+        other = Outcome(seconds, 4, 310, 100, wrong)
+        return [plain, *(Match(task, 1.0, way, 10.0, other) for way in NAMES)]
+
+    lines = tables(
+        {"W1": matches("x", 4.0, None) + matches("y", 6.0, "differs")}, Plan(2, 1, (1.0,))
+    )
+    each = len(NAMES)
+    assert "| W1 | 2 | 1 s |" + " 2.000 |" * each in lines
+    assert "| W1 | 2 |" + " **50.0%** |" * each in lines
+    assert "| W1 | 5.0 / 300 / 80 |" + " -1.0 / +10 / +20 |" * each in lines
+
+
+def test_a_task_that_finished_meanwhile_is_told_too() -> None:
+    """Waiting for one task tells of every other that has ended, so that nobody asks for it."""
+    task = cell_task([add(1), look_up(3), DOUBLE])
+    outcome = _polling(task, even_pace(9.0, 2.0, 1.0), "wait")
+    assert outcome.wrong is None
+    # add and look_up in the background, a wait for add alone; then double, then the answer.
+    assert outcome.turns == 4
