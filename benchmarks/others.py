@@ -90,8 +90,11 @@ def tables(measured: Mapping[str, Sequence[Match]], plan: Plan) -> list[str]:
 
 
 def _speeds(measured: Mapping[str, Sequence[Match]], plan: Plan) -> Iterator[str]:
-    draws = f"{plan.seeds} draw{'s' if plan.seeds > 1 else ''} of times each"
-    yield f"Speedup over (a), all tasks together ({draws}), and the median of all rows:"
+    yield (
+        "Speedup over (a) with the same draws of times, all tasks together, and the median of all "
+        f"rows. Draws for each task and median: {plan.seeds}; of LLMCompiler as published "
+        f"{plan.races}, since its runs differ by chance:"
+    )
     yield ""
     yield f"| | tasks | tool median | {' | '.join(NAMES.values())} |"
     yield f"|---|---|---|{'---|' * len(NAMES)}"
@@ -115,14 +118,11 @@ def speed(matches: Sequence[Match], way: str, seconds: float) -> float:
 def _wrong(measured: Mapping[str, Sequence[Match]]) -> Iterator[str]:
     yield "Runs with a wrong result or final state, over all medians:"
     yield ""
-    yield f"| | runs of each | {' | '.join(NAMES.values())} |"
-    yield f"|---|---|{'---|' * len(NAMES)}"
-    for key, matches in measured.items():
-        runs = sum(match.way == "a" for match in matches)
-        yield f"| {key} | {runs} | {_row(_share(matches, way) for way in NAMES)} |"
+    yield f"| | {' | '.join(NAMES.values())} |"
+    yield f"|---|{'---|' * len(NAMES)}"
     every = [match for matches in measured.values() for match in matches]
-    runs = sum(match.way == "a" for match in every)
-    yield f"| all | {runs} | {_row(_share(every, way) for way in NAMES)} |"
+    for key, matches in {**measured, "all": every}.items():
+        yield f"| {key} | {_row(_share(matches, way) for way in NAMES)} |"
 
 
 def wrong_share(matches: Sequence[Match], way: str) -> float:
@@ -131,8 +131,9 @@ def wrong_share(matches: Sequence[Match], way: str) -> float:
 
 
 def _share(matches: Sequence[Match], way: str) -> str:
+    runs = sum(match.way == way for match in matches)
     share = wrong_share(matches, way)
-    return f"**{share:.1%}**" if share else "0"
+    return f"**{share:.1%}** of {runs:,}" if share else f"0 of {runs:,}"
 
 
 def _costs(measured: Mapping[str, Sequence[Match]]) -> Iterator[str]:

@@ -209,10 +209,11 @@ def test_all_ways_are_right_and_the_same_twice() -> None:
         ],
         turns=[[0, 1, 2, 3], [4, 5]],
     )
-    plan = Plan(1, 8, (1.0,))
+    plan = Plan(1, 2, 8, (1.0,))
     first, second = (run_virtual(play(task, plan)) for _ in range(2))
     assert first == second
     assert {match.way for match in first if match.outcome.wrong} == {"published"}
+    assert len(first) == 2 * 9 + 8
     plain = [m for m in first if m.way == "a"]
     assert [m.outcome.seconds for m in plain] == pytest.approx([m.toolnode for m in plain])
     assert pace(task, 1.0, 0) != pace(task, 1.0, 1)
@@ -230,11 +231,11 @@ def test_the_tables_say_what_was_measured() -> None:
         return [plain, *(Match(task, 1.0, way, 10.0, other) for way in NAMES)]
 
     lines = tables(
-        {"W1": matches("x", 4.0, None) + matches("y", 6.0, "differs")}, Plan(2, 1, (1.0,))
+        {"W1": matches("x", 4.0, None) + matches("y", 6.0, "differs")}, Plan(2, 1, 1, (1.0,))
     )
     each = len(NAMES)
     assert "| W1 | 2 | 1 s |" + " 2.000 |" * each in lines
-    assert "| W1 | 2 |" + " **50.0%** |" * each in lines
+    assert "| W1 |" + " **50.0%** of 2 |" * each in lines
     assert "| W1 | 5.0 / 300 / 80 |" + " -1.0 / +10 / +20 |" * each in lines
 
 
