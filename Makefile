@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 BENCH := $(VENV)/.bench
 LOWEST := $(VENV)-lowest
 
-.PHONY: help demo test crash coverage lint types docs bench bench-quick test-lowest wheel format clean
+.PHONY: help demo test crash coverage lint types docs bench bench-quick bench-twice test-lowest wheel format clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -56,6 +56,7 @@ docs: $(READY)  ## Build the documentation into site/
 # The benchmark of function calling, without its own dependencies: only its tasks and tools are used.
 $(BENCH): $(READY)
 	$(PIP) install --no-deps bfcl-eval==2026.3.23 mpmath==1.3.0
+	$(PIP) install -e '.[viz]' --group bench
 	@touch $@
 
 bench: $(BENCH)  ## Measure again what README and docs claim
@@ -63,6 +64,9 @@ bench: $(BENCH)  ## Measure again what README and docs claim
 
 bench-quick: $(BENCH)  ## A small part of the benchmarks, in under two minutes
 	$(BIN)/python -m benchmarks --quick
+
+bench-twice: $(BENCH)  ## Check that figures of virtual time are the same twice
+	$(BIN)/python -m benchmarks.twice $(ARGS)
 
 $(LOWEST)/.ready: pyproject.toml tests/lowest.txt
 	$(PYTHON) -m venv $(LOWEST)

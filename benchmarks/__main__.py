@@ -10,7 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benchmarks import bound, core, end_to_end, overhead, soak
+from benchmarks import bound, core, end_to_end, others, overhead, soak
 from benchmarks.real import cli as real
 
 PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
@@ -18,6 +18,7 @@ PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
 PARTS: dict[str, tuple[str, str, Callable[..., list[str]]]] = {
     "bound": ("How near to the bound", bound.__doc__ or "", bound.report),
     "end_to_end": ("End to end", end_to_end.__doc__ or "", end_to_end.report),
+    "others": ("Against other ways", others.__doc__ or "", others.report),
     "overhead": ("Overhead on fast calls", overhead.__doc__ or "", overhead.report),
     "core": ("The pure core", core.__doc__ or "", core.report),
     "soak": ("Load and soak", soak.__doc__ or "", soak.report),

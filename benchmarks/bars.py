@@ -1,15 +1,27 @@
-"""A bar chart as SVG, which needs no drawing library and is the same text for the same figures."""
+"""A chart of groups of bars as SVG, drawn by Altair: the same text for the same figures."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import altair as alt
+import vl_convert
 
 COLOURS = ("#9aa0a6", "#8ab4f8", "#1a73e8", "#0b3d91")
-"""Of the bars of a group, from left to right."""
+"""Of the bars of a group, from top to bottom."""
 
-_ROW, _BAR, _LEFT, _TOP, _WIDTH = 58, 12, 112, 76, 760
+MARK = "#d93025"
+
+_WIDTH, _BAR, _PADDING = 600, 11, 0.22
+"""Pixels of the plot's width and of a bar; the share of a group that is left free below it."""
+
+_CROSSED = 0.5
+"""Share of a group that its mark crosses: of four bars the two in the middle."""
+
+_BESIDE = 0.09
+"""Share of the scale that a figure takes: it stands behind the mark where it would touch it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +31,7 @@ class Group:
     Attributes:
         name: What stands beside them.
         values: Their lengths.
-        mark: Where a line is drawn across them.
+        mark: Where a line is drawn across those in the middle.
     """
 
     name: str
@@ -35,62 +47,78 @@ def bars(title: str, names: Sequence[str], groups: Sequence[Group]) -> str:
         names: Of the bars of a group, then of the mark.
         groups: The groups.
     """
-    most = max(max(*group.values, group.mark) for group in groups)
-    top = math.ceil(most * 2) / 2
-    scale = (_WIDTH - _LEFT - 60) / (top - 1)
-    height = _TOP + _ROW * len(groups) + 20
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}"'
-    parts = [
-        f'{head} font-family="sans-serif" font-size="11" role="img">',
-        f"<title>{title}</title>",
-        f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-        f'<text x="10" y="20" font-size="15" fill="#202124">{title}</text>',
-        *_legend(names),
-        *_axis(top, scale, height),
-    ]
-    for number, group in enumerate(groups):
-        parts += _group(group, _TOP + number * _ROW, scale)
-    return "\n".join([*parts, "</svg>", ""])
+    return vl_convert.vegalite_to_svg(chart(title, names, groups).to_dict()) + "\n"
 
 
-def _legend(names: Sequence[str]) -> Iterator[str]:
-    x = 10.0
-    for name, colour in zip(names, (*COLOURS, "#d93025"), strict=True):
-        yield f'<rect x="{x:.0f}" y="34" width="10" height="10" fill="{colour}"/>'
-        yield f'<text x="{x + 14:.0f}" y="43" fill="#202124">{name}</text>'
-        x += 32 + 5.6 * len(name)
-
-
-def _axis(top: float, scale: float, height: int) -> Iterator[str]:
-    for step in range(round((top - 1) * 2) + 1):
-        value = 1 + step / 2
-        x = _LEFT + scale * (value - 1)
-        yield (
-            f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{_TOP - 8}" y2="{height - 16}" stroke="#dadce0"/>'
-        )
-        yield (
-            f'<text x="{x:.1f}" y="{_TOP - 12}" text-anchor="middle" fill="#5f6368">{value:g}x'
-            "</text>"
-        )
-
-
-def _group(group: Group, y: int, scale: float) -> Iterator[str]:
-    mark = scale * (group.mark - 1)
-    yield f'<text x="{_LEFT - 8}" y="{y + 28}" text-anchor="end" fill="#202124">{group.name}</text>'
-    for number, (value, colour) in enumerate(zip(group.values, COLOURS, strict=True)):
-        length = scale * max(value - 1, 0)
-        at = y + number * _BAR
-        # The mark crosses the bars in the middle; their figures stand behind it.
-        end = length if number in (0, len(COLOURS) - 1) else max(length, mark)
-        yield (
-            f'<rect x="{_LEFT}" y="{at}" width="{length:.1f}" height="{_BAR - 2}" fill="{colour}"/>'
-        )
-        yield (
-            f'<text x="{_LEFT + end + 4:.1f}" y="{at + 9}" font-size="9" fill="#5f6368">'
-            f"{value:.2f}</text>"
-        )
-    x = _LEFT + mark
-    yield (
-        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{y + _BAR - 1}" y2="{y + 3 * _BAR - 1}" '
-        'stroke="#d93025" stroke-width="2"/>'
+def chart(title: str, names: Sequence[str], groups: Sequence[Group]) -> Any:
+    """The same as a chart of Altair's."""
+    data = {"values": list(_rows(names, groups))}
+    group = alt.Y(
+        "group:N",
+        title=None,
+        sort=[group.name for group in groups],
+        scale=alt.Scale(padding=_PADDING),
+        axis=alt.Axis(ticks=False, domain=False, labelPadding=8, labelFontSize=11),
     )
+    offset = alt.YOffset("name:N", sort=list(names[:-1]))
+    colour = alt.Color(
+        "name:N",
+        scale=alt.Scale(domain=list(names), range=[*COLOURS[: len(names) - 1], MARK]),
+        legend=alt.Legend(title=None, orient="top", columns=3, labelLimit=0, symbolType="square"),
+    )
+    length = alt.X(
+        "length:Q",
+        title=None,
+        scale=alt.Scale(domainMin=1, nice=0.5),
+        axis=alt.Axis(format="~g", labelExpr="datum.label + 'x'", orient="top", tickMinStep=0.5),
+    )
+    drawn = alt.Chart().transform_filter(alt.datum.name != names[-1])
+    marks = alt.Chart().transform_filter(alt.datum.name == names[-1])
+    return (
+        alt.layer(
+            drawn.mark_bar().encode(
+                x=length, x2=alt.datum(1), y=group, yOffset=offset, color=colour
+            ),
+            drawn.mark_text(align="left", dx=4, fontSize=9, color="#5f6368").encode(
+                x=alt.X("at:Q"),
+                y=group,
+                yOffset=offset,
+                text=alt.Text("value:Q", format=".2f"),
+            ),
+            marks.mark_tick(thickness=2, opacity=1, height={"band": _CROSSED}).encode(
+                x=alt.X("length:Q"), y=group, color=colour
+            ),
+            data=data,
+        )
+        .properties(
+            title=alt.TitleParams(title, anchor="start", fontSize=15, offset=10),
+            width=_WIDTH,
+            height=alt.Step(_BAR, **{"for": "offset"}),
+        )
+        .configure_view(stroke=None)
+        .configure(font="sans-serif", background="#ffffff")
+    )
+
+
+def _rows(names: Sequence[str], groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
+    """A bar or a mark a row; `at` is where its figure stands.
+
+    What lies below 1 has no length: cutting it off in the chart would number the cut, and a
+    process that draws twice would number on.
+    """
+    most = max(max(*group.values, group.mark) for group in groups) - 1
+    for group in groups:
+        for number, (name, value) in enumerate(
+            zip(names, [*group.values, group.mark], strict=True)
+        ):
+            crossed = 0 < number < len(group.values) - 1
+            touches = crossed and value <= group.mark < value + _BESIDE * most
+            length = max(1.0, value)
+            at = group.mark if touches else length
+            yield {
+                "group": group.name,
+                "name": name,
+                "value": round(value, 4),
+                "length": round(length, 4),
+                "at": round(at, 4),
+            }

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from multiprocessing.pool import Pool
 from typing import Final
 
-from benchmarks.episodes import Episodes, Node, Outcome, WrongResult
+from benchmarks.episodes import Episodes, Node
 from benchmarks.ideal import Batches, bound, eager_bound, one_by_one, synchronous
 from benchmarks.pace import Pace, pace
+from benchmarks.stage import Outcome, WrongResult
 from benchmarks.workloads.bfcl import multi_turn
 from benchmarks.workloads.conflicts import dependencies, in_order, safe_batches
 from benchmarks.workloads.mixed import interleaved

@@ -4,11 +4,12 @@ import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from benchmarks.caching import tokens_of, uncached
-from benchmarks.episodes import Episodes, Node, Outcome, WrongResult
+from benchmarks.episodes import Episodes, Node
 from benchmarks.ideal import Batches, bound, one_by_one, synchronous
 from benchmarks.measuring import Plan, play
 from benchmarks.pace import Pace, pace
 from benchmarks.players import FLAG_TOKENS, Player, contents
+from benchmarks.stage import Outcome, WrongResult
 from benchmarks.workloads.conflicts import dependencies
 from benchmarks.workloads.tasks import Task, with_references
 from langchain_asyncfc import Effects

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.episodes import Outcome
 from benchmarks.measuring import Run
+from benchmarks.stage import Outcome
 from benchmarks.summary import (
     near,
     per_task,
