@@ -54,6 +54,9 @@ langchain.chat_models.init_chat_model = _stubborn
 """
 """Puts a model in the place of a real one that says the same to everything, and calls no tool."""
 
+SLOW = pytest.mark.timeout(300)
+"""Seconds: Jupyter and LangChain are imported in several processes, also on a busy machine."""
+
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -79,18 +82,20 @@ def _run(notebook: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, first: st
     for name in [name for name in os.environ if name.endswith("_API_KEY")]:
         monkeypatch.delenv(name)
     resources = {"metadata": {"path": str(home)}}
-    NotebookClient(notebook, timeout=90, kernel_name="python3", resources=resources).execute()
+    NotebookClient(notebook, timeout=150, kernel_name="python3", resources=resources).execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     errors = [o.text for o in outputs if o.output_type == "stream" and o.name == "stderr"]
     assert errors == [], "a warning, or a message in the log"
     assert list(home.iterdir()) == [], "a notebook leaves nothing behind where it is run"
 
 
+@SLOW
 def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every cell runs offline, its assertions hold, and nothing is written to stderr."""
     _run(_read(path), tmp_path, monkeypatch, OFFLINE)
 
 
+@SLOW
 def test_it_runs_with_another_model(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
