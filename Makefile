@@ -18,7 +18,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
-	$(PIP) install -e '.[demo]' --group test --group lint --group docs
+	$(PIP) install -e '.[demo,viz]' --group test --group lint --group docs
 	@touch $@
 
 demo: $(READY)  ## Repair a broken project twice, with ToolNode and with AsyncFCToolNode, and compare
