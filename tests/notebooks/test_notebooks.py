@@ -57,7 +57,11 @@ langchain.chat_models.init_chat_model = _stubborn
 SLOW = pytest.mark.timeout(300)
 """Seconds: Jupyter and LangChain are imported in several processes, also on a busy machine."""
 
-pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+@pytest.fixture(params=NOTEBOOKS, ids=lambda path: path.stem)
+def path(request: pytest.FixtureRequest) -> Path:
+    """One notebook after the other."""
+    return request.param
 
 
 def _read(path: Path) -> Any:
@@ -152,3 +156,10 @@ def test_it_is_in_the_index_and_the_documentation(path: Path) -> None:
     """`examples/README.md` has a line on it, and the documentation a page."""
     assert f"]({path.name})" in (ROOT / "examples" / "README.md").read_text()
     assert f": notebooks/{path.name}\n" in (ROOT / "mkdocs.yml").read_text()
+
+
+def test_all_are_found() -> None:
+    """They are numbered from 1 on, without a gap, and there are eight of them or more."""
+    numbers = [int(path.name[:2]) for path in NOTEBOOKS]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) >= 8
