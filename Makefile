@@ -6,8 +6,11 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -q
 READY := $(VENV)/.ready
 BENCH := $(VENV)/.bench
 LOWEST := $(VENV)-lowest
+# With their outputs, for the documentation; git keeps them without.
+NOTEBOOKS := $(patsubst examples/%.ipynb,docs/notebooks/%.ipynb,$(wildcard examples/*.ipynb))
 
 .PHONY: help demo test crash coverage lint types docs bench bench-quick bench-twice test-lowest wheel format clean
+.PHONY: help demo test crash coverage lint types notebooks docs bench bench-quick test-lowest wheel format clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -16,7 +19,7 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --upgrade 'pip>=25.1'
-	$(PIP) install -e '.[demo]' --group test --group lint --group docs
+	$(PIP) install -e '.[demo,viz]' --group test --group lint --group docs
 	@touch $@
 
 demo: $(READY)  ## Repair a broken project twice, with ToolNode and with AsyncFCToolNode, and compare
@@ -50,7 +53,12 @@ format: $(READY)  ## Bring the code into form
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: $(READY)  ## Build the documentation into site/
+docs/notebooks/%.ipynb: examples/%.ipynb | $(READY)
+	$(BIN)/python -m jupyter nbconvert --to notebook --execute --log-level=ERROR --output-dir docs/notebooks $<
+
+notebooks: $(NOTEBOOKS)  ## Run the notebooks of examples/ into docs/notebooks/
+
+docs: $(READY) $(NOTEBOOKS)  ## Build the documentation into site/, with the notebooks that were run
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # The benchmark of function calling, without its own dependencies: only its tasks and tools are used.
@@ -99,4 +107,4 @@ wheel: $(READY)  ## Build the wheel, and try it in an empty environment
 	cd build && smoke/bin/python -W error ../tests/smoke.py
 
 clean:  ## Remove what was built
-	rm -rf $(VENV) $(LOWEST) $(LOWEST)-middleware build dist site .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) $(LOWEST)-middleware build dist site docs/notebooks .coverage* .hypothesis .mypy_cache .pytest_cache .ruff_cache
