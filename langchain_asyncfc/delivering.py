@@ -197,7 +197,7 @@ class Delivering:
         if not self._policy.all_keys_known:
             return due
         for ordinal, _, outcome, _ in due:
-            self._note_update(ordinal, outcome)
+            self._note_update(ordinal, updated_keys(outcome) - self._policy.reduced_keys)
         last = self._scheduler.latest
         in_turn = []
         for ordinal, call_id, outcome, message in due:
@@ -206,10 +206,10 @@ class Delivering:
             in_turn.append((ordinal, call_id, kept, message))
         return in_turn
 
-    def _note_update(self, ordinal: int, outcome: Outcome) -> None:
-        """Note which state keys without a reducer an outcome updates."""
+    def _note_update(self, ordinal: int, keys: set[str]) -> None:
+        """Note which state keys without a reducer a call updates."""
         last = self._scheduler.latest
-        for key in updated_keys(outcome) - self._policy.reduced_keys:
+        for key in keys:
             last[key] = max(last.get(key, 0), ordinal)
 
     def _keys(self, future: ToolFuture) -> set[str]:
