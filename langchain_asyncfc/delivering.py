@@ -90,6 +90,12 @@ class Delivering:
         self._control = ControlCalls(scheduler, thread, policy.grace)
 
     @property
+    def shown(self) -> set[str]:
+        """The ids of the messages in whose place a step may put others."""
+        replaceable = [*self._thread.pending.values(), *self._thread.tail]
+        return {message.id for message in replaceable if message.id is not None}
+
+    @property
     def last(self) -> int:
         """The highest number that a future of the thread has."""
         return max(self._thread.highest, self._scheduler.last)
