@@ -9,8 +9,7 @@ LOWEST := $(VENV)-lowest
 # With their outputs, for the documentation; git keeps them without.
 NOTEBOOKS := $(patsubst examples/%.ipynb,docs/notebooks/%.ipynb,$(wildcard examples/*.ipynb))
 
-.PHONY: help demo test crash coverage lint types docs bench bench-quick bench-twice test-lowest wheel format clean
-.PHONY: help demo test crash coverage lint types notebooks docs bench bench-quick test-lowest wheel format clean
+.PHONY: help demo test crash coverage lint types notebooks docs bench bench-quick bench-twice test-lowest wheel format clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -64,7 +63,7 @@ docs: $(READY) $(NOTEBOOKS)  ## Build the documentation into site/, with the not
 # The benchmark of function calling, without its own dependencies: only its tasks and tools are used.
 $(BENCH): $(READY)
 	$(PIP) install --no-deps bfcl-eval==2026.3.23 mpmath==1.3.0
-	$(PIP) install -e '.[viz]' --group bench
+	$(PIP) install --group bench
 	@touch $@
 
 bench: $(BENCH)  ## Measure again what README and docs claim

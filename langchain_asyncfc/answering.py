@@ -354,8 +354,9 @@ class Answering(Asking):
                 answers.append(self._control.answer(tool_call))
             elif future.outcome is not None and not self._overtakes(future):
                 self._take(future)
-                self._updated.update(dict.fromkeys(self._keys(future), future.batch))
-                self._note_update(future.call.ordinal, future.outcome)
+                if keys := self._keys(future):
+                    self._updated.update(dict.fromkeys(keys, future.batch))
+                    self._note_update(future.call.ordinal, keys)
                 answers.extend(answer(future.call, future.outcome))
             else:
                 detach = self._policy.on_final == "detach"

@@ -90,6 +90,12 @@ class Delivering:
         self._control = ControlCalls(scheduler, thread, policy.grace)
 
     @property
+    def shown(self) -> set[str]:
+        """The ids of the messages in whose place a step may put others."""
+        replaceable = [*self._thread.pending.values(), *self._thread.tail]
+        return {message.id for message in replaceable if message.id is not None}
+
+    @property
     def last(self) -> int:
         """The highest number that a future of the thread has."""
         return max(self._thread.highest, self._scheduler.last)
@@ -197,7 +203,7 @@ class Delivering:
         if not self._policy.all_keys_known:
             return due
         for ordinal, _, outcome, _ in due:
-            self._note_update(ordinal, outcome)
+            self._note_update(ordinal, updated_keys(outcome) - self._policy.reduced_keys)
         last = self._scheduler.latest
         in_turn = []
         for ordinal, call_id, outcome, message in due:
@@ -206,10 +212,10 @@ class Delivering:
             in_turn.append((ordinal, call_id, kept, message))
         return in_turn
 
-    def _note_update(self, ordinal: int, outcome: Outcome) -> None:
-        """Note which state keys without a reducer an outcome updates."""
+    def _note_update(self, ordinal: int, keys: set[str]) -> None:
+        """Note which state keys without a reducer a call updates."""
         last = self._scheduler.latest
-        for key in updated_keys(outcome) - self._policy.reduced_keys:
+        for key in keys:
             last[key] = max(last.get(key, 0), ordinal)
 
     def _keys(self, future: ToolFuture) -> set[str]:

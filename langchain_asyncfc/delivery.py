@@ -269,6 +269,8 @@ def output_form(answers: list[Answer], key: str, *, as_list: bool) -> Any:
 def updated_keys(outcome: Outcome) -> set[str]:
     """The keys of the state that an outcome's commands update."""
     result = outcome.result
+    if isinstance(result, ToolMessage):
+        return set()
     items = result if isinstance(result, list) else [result]
     return {
         key

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, get_args
 from uuid import uuid4
 
-from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph.message import push_message
 
@@ -129,7 +128,7 @@ class Engine:
             if run is None:
                 await GraphRun(scheduler, is_async=True).aend(None)
         if run is not None:
-            _stream_again(answers, messages)
+            _stream_again(answers, step.shown)
         return answers
 
     def step(
@@ -144,7 +143,7 @@ class Engine:
             if run is None:
                 GraphRun(scheduler, is_async=False).end(None)
         if run is not None:
-            _stream_again(answers, messages)
+            _stream_again(answers, step.shown)
         return answers
 
     async def aclose(self) -> None:
@@ -247,9 +246,13 @@ def _check_choice(option: str, value: str, choices: Sequence[str]) -> None:
         raise ValueError(msg)
 
 
-def _stream_again(answers: Sequence[Answer], before: Sequence[Any]) -> None:
-    """Show delivered messages in `stream_mode="messages"`, which drops a second one of an id."""
-    shown = {m.id for m in before if isinstance(m, ToolMessage) and m.id is not None}
+def _stream_again(answers: Sequence[Answer], shown: Collection[str]) -> None:
+    """Show delivered messages in `stream_mode="messages"`, which drops a second one of an id.
+
+    Args:
+        answers: What the step gives.
+        shown: The ids under which messages were shown that a step can put others in place of.
+    """
     for item in answers:
         for message in tool_messages_in(item):
             if message.id in shown:

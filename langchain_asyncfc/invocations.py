@@ -62,12 +62,19 @@ class Invocation:
 
     def within(self, config: RunnableConfig) -> Invocation:
         """The same with another config for the tool, also where the tool asks for its runtime."""
-        runtime = replace(self.request.runtime, config=config)
-        return replace(self, request=replace(self.request, runtime=runtime), config=config)
+        return Invocation(
+            self.request,
+            self.execute,
+            self.wrapper,
+            self.handle_tool_errors,
+            self.announces,
+            config,
+            self.entry,
+        )
 
     def apart(self, number: int) -> Invocation:
         """The same as one of several calls that run in a step."""
-        return self.within(apart(self.request.runtime.config, number))
+        return self.within(apart(self.runs_in, number))
 
     def of(self, tool_call: ToolCall, tool: BaseTool | None) -> Invocation:
         """What runs another call in this one's place: in the same step, by the same rules."""
@@ -125,7 +132,6 @@ class Invocation:
             return await asyncio.get_running_loop().run_in_executor(
                 worker_pool(), self._run, tool_call, recording
             )
-        request = self._prepared(tool_call)
 
         async def execute(request: ToolCallRequest) -> Any:
             result = await self.execute(_recorded(request, recording))
@@ -133,15 +139,18 @@ class Invocation:
             return result
 
         try:
-            result = execute(request) if self.wrapper is None else self.wrapper(request, execute)
-            return self._outcome(await result, recording)
+            if self.wrapper is None:
+                result = await self.execute(self._prepared(tool_call, recording))
+                recording.answered(result)
+            else:
+                result = await self.wrapper(self._prepared(tool_call), execute)
+            return self._outcome(result, recording)
         except Exception as error:  # noqa: BLE001 - sorted below
             return self._failure(error, recording)
 
     def _run(self, tool_call: ToolCall, recording: Recording) -> Outcome:
         recording.begin()
         recording.config = self.config
-        request = self._prepared(tool_call)
 
         def execute(request: ToolCallRequest) -> Any:
             result = self.execute(_recorded(request, recording))
@@ -149,15 +158,31 @@ class Invocation:
             return result
 
         try:
-            result = execute(request) if self.wrapper is None else self.wrapper(request, execute)
+            if self.wrapper is None:
+                result = self.execute(self._prepared(tool_call, recording))
+                recording.answered(result)
+            else:
+                result = self.wrapper(self._prepared(tool_call), execute)
             return self._outcome(result, recording)
         except Exception as error:  # noqa: BLE001 - sorted below
             return self._failure(error, recording)
 
-    def _prepared(self, tool_call: ToolCall) -> ToolCallRequest:
-        if tool_call is self.request.tool_call:
-            return self.request
-        return self.request.override(tool_call=tool_call)
+    def _prepared(self, tool_call: ToolCall, recording: Recording | None = None) -> ToolCallRequest:
+        """The request with this call's arguments and config, made in one go: each copy costs.
+
+        Args:
+            tool_call: The call.
+            recording: Notes what the tool returns, if no wrapper is to see the tool before.
+        """
+        request = self.request
+        changes: dict[str, Any] = {}
+        if tool_call is not request.tool_call:
+            changes["tool_call"] = tool_call
+        if self.config is not None:
+            changes["runtime"] = replace(request.runtime, config=self.config)
+        if recording is not None and request.tool is not None:
+            changes["tool"] = RecordingTool(request.tool, recording)
+        return replace(request, **changes) if changes else request
 
     def _outcome(self, result: Any, recording: Recording) -> Outcome:
         if recording.stop is not None:

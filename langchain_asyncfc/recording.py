@@ -14,9 +14,10 @@ import contextlib
 import copy
 import inspect
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -111,25 +112,27 @@ class Recording:
             task.get_loop().call_soon_threadsafe(task.cancel)
         return True
 
-    @contextlib.contextmanager
-    def traced(self, tool: BaseTool) -> Iterator[None]:
-        """The time in which LangChain runs a tool; its trace is opened and closed in it."""
-        self._traced = _calls_arun(type(tool))
-        try:
-            yield
-        finally:
-            self._traced = False
+    def trace(self, tool: BaseTool | None) -> None:
+        """Note that LangChain runs a tool from now on, whose trace it opens and closes.
 
-    @contextlib.contextmanager
-    def running(self) -> Iterator[None]:
-        """The time in which the tool itself runs, as a task of its own."""
-        self._task = asyncio.current_task()
-        try:
-            if self.stop is not None:
-                raise self.stop
-            yield
-        finally:
-            self._task = None
+        Args:
+            tool: The tool; `None` when LangChain has run it.
+        """
+        self._traced = tool is not None and _twins_of(tool).calls_arun
+
+    def run(self) -> None:
+        """Note that the tool itself runs from now on, as a task of its own.
+
+        Raises:
+            ToolStopped: When the call was ended before.
+        """
+        self._task = asyncio.current_task()  # first, or who ends the call now would miss it
+        if self.stop is not None:
+            raise self.stop
+
+    def ran(self) -> None:
+        """Note that the tool itself has ended."""
+        self._task = None
 
     def returned(self, raw: Any) -> None:
         """Note what the tool itself returned."""
@@ -217,8 +220,11 @@ class RecordingTool:
     def invoke(self, call: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Run the tool in this thread; an async-only one on the background loop."""
         if _is_async_only(self._tool):
-            with self._recording.traced(self._tool):
+            self._recording.trace(self._tool)
+            try:
                 return self._invoke(call, config, self._ainvoke_on_background_loop, **kwargs)
+            finally:
+                self._recording.trace(None)
         return self._invoke(call, config, lambda tool: tool.invoke, **kwargs)
 
     def _invoke(
@@ -267,8 +273,8 @@ class RecordingTool:
         token = _recording.set(self._recording)
         try:
             if _is_async(self._tool):
-                with self._recording.traced(self._tool):
-                    result = await copied.ainvoke(call, config, **kwargs)
+                self._recording.trace(self._tool)
+                result = await copied.ainvoke(call, config, **kwargs)
             else:
                 result = await self._recording.in_pool(
                     lambda: copied.invoke(call, config, **kwargs)
@@ -276,6 +282,7 @@ class RecordingTool:
             self._recording.made(result)
             return result
         finally:
+            self._recording.trace(None)
             _recording.reset(token)
 
 
@@ -308,29 +315,48 @@ def _noting(tool: BaseTool) -> BaseTool:
     """A copy of a tool that notes what it returns."""
     copied = copy.copy(tool)
     # Straight into `__dict__`: pydantic refuses to set attributes that are no fields.
-    copied.__dict__["_run"] = _twin(type(tool), "_run", tool)
-    copied.__dict__["_arun"] = _twin(type(tool), "_arun", tool)
+    twins = _twins_of(tool)
+    copied.__dict__["_run"], copied.__dict__["_arun"] = twins.run, twins.arun
     return copied
 
 
-_twins: WeakKeyDictionary[type, dict[str, Callable[..., Any]]] = WeakKeyDictionary()
+@dataclass(frozen=True, slots=True)
+class _Twins:
+    """What is the same for all tools of a class.
+
+    Attributes:
+        run: The noting twin of `_run`.
+        arun: That of `_arun`.
+        calls_arun: See `_calls_arun`.
+    """
+
+    run: Callable[..., Any]
+    arun: Callable[..., Any]
+    calls_arun: bool
 
 
-def _twin(kind: type[BaseTool], name: str, tool: BaseTool) -> Callable[..., Any]:
-    """The noting twin of a method; one serves all tools of a class."""
-    twins = _twins.setdefault(kind, {})
-    if name not in twins:
-        method = getattr(tool, name)
-        twin: Any = (
-            _make_run() if name == "_run" else _make_arun(has_own=kind._arun is not BaseTool._arun)
+_twins: WeakKeyDictionary[type, _Twins] = WeakKeyDictionary()
+
+
+def _twins_of(tool: BaseTool) -> _Twins:
+    kind = type(tool)
+    found = _twins.get(kind)
+    if found is None:
+        arun = _make_arun(has_own=kind._arun is not BaseTool._arun)
+        found = _twins[kind] = _Twins(
+            _as(tool._run, _make_run()), _as(tool._arun, arun), _calls_arun(kind)
         )
-        twin.__signature__ = inspect.signature(method)
-        try:
-            twin.__annotations__ = typing.get_type_hints(method)
-        except Exception:  # noqa: BLE001 - annotations that do not resolve are LangChain's to judge
-            twin.__annotations__ = getattr(method, "__annotations__", {})
-        twins[name] = twin
-    return twins[name]
+    return found
+
+
+def _as(method: Any, twin: Any) -> Callable[..., Any]:
+    """A twin with the signature of the method that it stands in for."""
+    twin.__signature__ = inspect.signature(method)
+    try:
+        twin.__annotations__ = typing.get_type_hints(method)
+    except Exception:  # noqa: BLE001 - annotations that do not resolve are LangChain's to judge
+        twin.__annotations__ = getattr(method, "__annotations__", {})
+    return twin  # type: ignore[no-any-return]
 
 
 def _make_run() -> Callable[..., Any]:
@@ -356,11 +382,11 @@ def _make_arun(*, has_own: bool) -> Callable[..., Any]:
     async def _arun(*args: Any, **kwargs: Any) -> Any:
         recording = _recording.get()
         try:
-            with recording.running():
-                if has_own:
-                    raw = await recording.tool._arun(*args, **kwargs)
-                else:
-                    raw = await _run_in_pool(recording, *args, **kwargs)
+            recording.run()
+            if has_own:
+                raw = await recording.tool._arun(*args, **kwargs)
+            else:
+                raw = await _run_in_pool(recording, *args, **kwargs)
         except asyncio.CancelledError as error:
             task = asyncio.current_task()
             if recording.stop is None and task is not None and task.cancelling():
@@ -368,6 +394,8 @@ def _make_arun(*, has_own: bool) -> Callable[..., Any]:
             # As an `Exception`, or the tool's trace would never be closed: LangChain's `arun`
             # lets `CancelledError` pass without an event.
             raise recording.stop or ToolCancelled("The tool was cancelled.") from error
+        finally:
+            recording.ran()
         recording.returned(raw)
         return raw
 

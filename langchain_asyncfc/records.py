@@ -18,9 +18,10 @@ A record is data from a message: whatever does not have this form is not a recor
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolCall, ToolMessage
@@ -29,7 +30,14 @@ from langchain_asyncfc.errors import FailedReference
 from langchain_asyncfc.futures import FutureState, Outcome, future_id, ordinal_of
 from langchain_asyncfc.values import plain_value
 
-__all__ = ["CONTROL_TOOLS", "Thread", "outcome_record", "read_thread", "with_record"]
+__all__ = [
+    "CONTROL_TOOLS",
+    "Thread",
+    "ThreadReader",
+    "outcome_record",
+    "read_thread",
+    "with_record",
+]
 
 AWAIT_FUTURE: Final = "await_future"
 CANCEL_FUTURE: Final = "cancel_future"
@@ -201,6 +209,9 @@ class Thread:
             its last message (OpenAI's response ids), so that it never sees an edited one.
         floor: A number up to which ids are taken, though no message may tell of them.
         native: Ids of the calls whose outputs the model takes whenever they come.
+        counted: The number of tool calls, those of `batch` too, control calls not counted.
+        named: The highest ordinal that a record names.
+        awaiting: Indices of the messages that wait for futures.
     """
 
     messages: Sequence[BaseMessage]
@@ -213,6 +224,9 @@ class Thread:
     chained: bool = False
     native: frozenset[Any] = _NONE
     floor: int = 0
+    counted: int = 0
+    named: int = 0
+    awaiting: tuple[int, ...] = ()
 
     @property
     def literal(self) -> frozenset[Any]:
@@ -254,7 +268,7 @@ class Thread:
     @property
     def highest(self) -> int:
         """The highest ordinal that a message names or counts up to."""
-        return max(self.issued_before, *self.pending, *self.ended, self.floor)
+        return max(self.issued_before, self.named, self.floor)
 
     def value_of(self, ordinal: int) -> Any:
         """The value of a future of an earlier run.
@@ -310,23 +324,76 @@ def _answer_after(messages: Sequence[BaseMessage], call_id: str | None, ordinal:
 
 def read_thread(messages: Iterable[Any]) -> Thread:
     """Read a thread in one pass. Items that are no messages are passed over."""
-    thread = Thread([m for m in messages if isinstance(m, BaseMessage)])
-    counted = 0
-    for index, message in enumerate(thread.messages):
-        if isinstance(message, AIMessage):
-            thread.batch, thread.issued_before = message, counted
-            thread.chained = thread.chained or _response_id(message) is not None
-            thread.native |= native_calls(message)
-            for call in message.tool_calls:
-                counted += call["name"] not in CONTROL_TOOLS
-        elif isinstance(message, ToolMessage):
-            if message.additional_kwargs:
-                _read_records(thread, message)
-        elif isinstance(message, HumanMessage):
-            thread.last_human = index
-            if message.additional_kwargs.get("lc_source") == "summarization":
-                counted = max(counted, *_named_in(message), 0)
+    return ThreadReader().read(messages)
+
+
+class ThreadReader:
+    """Reads a thread that grows: what it has read before and is unchanged, it passes over.
+
+    It keeps what the messages say up to the first one that is about to change: a placeholder or
+    the last `AIMessage`. That counts only as long as the very same message objects stand there, so
+    it is the messages that decide, as if they were all read again (rule 23). Threads may share
+    one: what is kept is never changed, only replaced.
+    """
+
+    __slots__ = ("_settled",)
+
+    def __init__(self) -> None:
+        self._settled = Thread(())
+
+    def read(self, messages: Iterable[Any]) -> Thread:
+        """Read a thread. Items that are no messages are passed over."""
+        items = list(messages)
+        settled = self._settled
+        start = len(settled.messages)
+        if start > len(items) or not all(map(operator.is_, settled.messages, items)):
+            settled, start = Thread(()), 0
+        found = items[:start] + [m for m in items[start:] if isinstance(m, BaseMessage)]
+        thread = _read_on(settled, found)
+        end = _settled_part(thread, start)
+        self._settled = _read_on(settled, found[:end]) if end > start else settled
+        return thread
+
+
+def _settled_part(thread: Thread, start: int) -> int:
+    """How many messages come before the first that is about to change, `start` at least."""
+    changing = {id(message) for message in (thread.batch, *thread.pending.values())}
+    rest = range(start, len(thread.messages))
+    return next((i for i in rest if id(thread.messages[i]) in changing), len(thread.messages))
+
+
+def _read_on(settled: Thread, messages: Sequence[BaseMessage]) -> Thread:
+    """Read messages of which the first are read already.
+
+    Args:
+        settled: What the first ones say; it stays as it is.
+        messages: All messages.
+    """
+    start = len(settled.messages)
+    thread = replace(
+        settled, messages=messages, pending=dict(settled.pending), ended=dict(settled.ended)
+    )
+    for index in range(start, len(messages)):
+        _read_message(thread, index, messages[index])
     return thread
+
+
+def _read_message(thread: Thread, index: int, message: BaseMessage) -> None:
+    if isinstance(message, AIMessage):
+        thread.batch, thread.issued_before = message, thread.counted
+        thread.chained = thread.chained or _response_id(message) is not None
+        thread.native |= native_calls(message)
+        for call in message.tool_calls:
+            thread.counted += call["name"] not in CONTROL_TOOLS
+        if any(call["name"] == AWAIT_FUTURE for call in message.tool_calls):
+            thread.awaiting += (index,)
+    elif isinstance(message, ToolMessage):
+        if message.additional_kwargs:
+            _read_records(thread, message)
+    elif isinstance(message, HumanMessage):
+        thread.last_human = index
+        if message.additional_kwargs.get("lc_source") == "summarization":
+            thread.counted = max(thread.counted, *_named_in(message), 0)
 
 
 def _named_in(summary: HumanMessage) -> list[int]:
@@ -353,6 +420,7 @@ def _read_records(thread: Thread, message: ToolMessage) -> None:
     ordinal = _ordinal(record.get("future"))
     if ordinal is not None:
         thread.instructed = True
+        thread.named = max(thread.named, ordinal)
         if record.get("state") == _PENDING:
             thread.pending[ordinal] = message
         else:
@@ -364,6 +432,7 @@ def _read_records(thread: Thread, message: ToolMessage) -> None:
             if rider is not None and isinstance(kept, Mapping):
                 thread.pending.pop(rider, None)
                 thread.ended[rider] = kept
+                thread.named = max(thread.named, rider)
 
 
 def _ordinal(future: Any) -> int | None:
@@ -377,6 +446,8 @@ def waits_at_end(thread: Thread) -> list[int]:
     it yet: it is delivered at the next run of the thread (rule 13).
     """
     since = _seen_mark(thread)
+    if not any(_record(message).get("detach") for message in thread.pending.values()):
+        return [*thread.pending]
     places = {id(message): i for i, message in enumerate(thread.messages)}
     return [
         ordinal
@@ -388,11 +459,14 @@ def waits_at_end(thread: Thread) -> list[int]:
 
 def left_open(thread: Thread) -> list[AIMessage]:
     """The messages before the last human one that wait for futures and got no answer to that."""
-    before = thread.messages[: max(thread.last_human, 0)]
+    waiting = [thread.messages[i] for i in thread.awaiting if i < thread.last_human]
+    if not waiting:
+        return []
+    before = thread.messages[: thread.last_human]
     answered = {m.tool_call_id for m in before if isinstance(m, ToolMessage)}
     return [
         message
-        for message in before
+        for message in waiting
         if isinstance(message, AIMessage)
         and any(c["name"] == AWAIT_FUTURE and c["id"] not in answered for c in message.tool_calls)
     ]

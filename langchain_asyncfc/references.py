@@ -46,6 +46,7 @@ _STEP = re.compile(
     re.VERBOSE,
 )
 _MARK = "future_"
+_NO_TEXT = frozenset({int, float, bool, type(None)})
 _CONTAINERS = (Mapping, list, tuple)
 _SHOWN = 60  # characters of a text that an error message quotes
 
@@ -90,6 +91,8 @@ def find_references(args: Mapping[str, Any]) -> tuple[Site, ...]:
         MalformedReference: When a string starts as a reference does and its path does not parse.
             The message names the string and its place.
     """
+    if all(type(v) in _NO_TEXT or (type(v) is str and _MARK not in v) for v in args.values()):
+        return ()  # most calls: nothing has to be walked through
     sites = []
     for location, text in _strings(args, ()):
         if _MARK in text:

@@ -23,8 +23,8 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler, BaseCallbackManager
 from langchain_core.runnables import RunnableConfig
-from langchain_core.runnables.config import ensure_config
 from langchain_core.tracers.context import register_configure_hook
+from langgraph.config import get_config
 from langgraph.types import Command
 
 from langchain_asyncfc.configs import is_resumed
@@ -35,7 +35,7 @@ from langchain_asyncfc.executors import (
     ThreadHome,
 )
 from langchain_asyncfc.once import once
-from langchain_asyncfc.records import Thread, read_thread
+from langchain_asyncfc.records import Thread, ThreadReader, read_thread
 from langchain_asyncfc.scheduler import Scheduler
 from langchain_asyncfc.waiting import Wait, drive, drive_async
 
@@ -43,6 +43,7 @@ __all__ = [
     "DetachedRuns",
     "GraphRun",
     "graph_run",
+    "known_thread",
     "mark_reviewed",
     "new_scheduler",
     "thread_key",
@@ -77,6 +78,7 @@ class GraphRun:
         self.resumed = False
         self._first_step: Any = _UNKNOWN
         self._read: tuple[Sequence[Any], Thread] | None = None
+        self._reader = ThreadReader()
         self.on_end: Callable[[BaseException | None], bool] = lambda _: False
 
     def begins_with(self, config: RunnableConfig) -> bool:
@@ -90,7 +92,7 @@ class GraphRun:
         """What the messages say; read once for all tasks that see the same list of them."""
         known = self._read
         if known is None or known[0] is not messages or len(known[1].messages) != len(messages):
-            known = self._read = (messages, read_thread(messages))
+            known = self._read = (messages, self._reader.read(messages))
         return known[1]
 
     def _settled(self, error: BaseException | None) -> bool:
@@ -212,6 +214,11 @@ class RunWatch(BaseCallbackHandler):
             found.reviewed = graph in self._reviewed
             return found
 
+    def thread(self, graph: UUID, messages: Sequence[Any]) -> Thread | None:
+        """What the messages of a graph's run say; `None` before there are steps with futures."""
+        known = self._graph_runs.get(graph)
+        return known[0].thread(messages) if known else None
+
     def review(self, graph: UUID) -> None:
         """Note that somebody asks at the end of each turn of a graph's run."""
         self._reviewed.add(graph)
@@ -292,9 +299,23 @@ def mark_reviewed(config: RunnableConfig | None = None) -> None:
         config: Of the step; by default that of the running one. Outside of a graph nothing is
             noted.
     """
-    watch, graph = _watched(ensure_config(config))
+    watch, graph = _watched(config or _current_config())
     if watch is not None and graph is not None:
         watch.review(graph)
+
+
+def known_thread(messages: Sequence[Any]) -> Thread:
+    """What messages say, of which the running graph's steps may have read the most."""
+    watch, graph = _watched(_current_config())
+    known = watch.thread(graph, messages) if watch is not None and graph is not None else None
+    return known or read_thread(messages)
+
+
+def _current_config() -> RunnableConfig | None:
+    try:
+        return get_config()
+    except RuntimeError:  # called outside of a graph
+        return None
 
 
 def _watched(config: RunnableConfig | None) -> tuple[RunWatch | None, UUID | None]:

@@ -31,8 +31,8 @@ from langchain_asyncfc.engine import Engine
 from langchain_asyncfc.executors import Executor
 from langchain_asyncfc.invocations import Invocation
 from langchain_asyncfc.native import marked
-from langchain_asyncfc.records import AWAIT_FUTURE, read_thread, waits_at_end
-from langchain_asyncfc.runs import mark_reviewed
+from langchain_asyncfc.records import AWAIT_FUTURE, waits_at_end
+from langchain_asyncfc.runs import known_thread, mark_reviewed
 from langchain_asyncfc.schemas import model_tools
 from langchain_asyncfc.steps import Step
 from langchain_asyncfc.toolbox import Toolbox
@@ -381,7 +381,7 @@ def tools_condition(
     mark_reviewed()
     if _tools_condition(state, messages_key) == "tools":
         return "tools"
-    thread = read_thread(_messages(state, messages_key))
+    thread = known_thread(_messages(state, messages_key))
     # Where the last calls are answered, the tools node would run them again.
     over = thread.batch is not None and not thread.batch.tool_calls
     return "tools" if over and waits_at_end(thread) else "__end__"

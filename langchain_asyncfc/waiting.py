@@ -8,6 +8,7 @@ keep the same rules (rule 27).
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -94,30 +95,21 @@ def _watch(scheduler: Scheduler, wait: Wait, over: Callable[[], None]) -> Callab
     """
     if wait.until_failure and not scheduler.when_failed(over):
         return None
-    # The lock is never held while a future is asked: a future that ends takes it under the
-    # scheduler's own lock.
-    lock = threading.Lock()
-    left = 1  # this function itself, until every future is watched
-
-    def count(change: int) -> None:
-        nonlocal left
-        with lock:
-            left += change
-            nothing_left = left == 0
-        if nothing_left:
-            over()
+    # No lock: futures end in any thread, and `next` gives each of them another number.
+    ends = itertools.count(1)
+    all_ends = len(wait.futures) + 1  # this function itself too, when every future is watched
 
     def one_done() -> None:
-        count(-1)
+        if next(ends) == all_ends:
+            over()
 
     ended = over if wait.first else one_done
     watched: list[ToolFuture] = []
     for future in wait.futures:
-        count(1)
         if scheduler.when_done(future, ended):
             watched.append(future)
         else:
-            count(-1)
+            next(ends)
 
     def call_off() -> None:
         for future in watched:
@@ -139,7 +131,7 @@ def _is_early(wait: Wait, late: float) -> bool:
 
 
 async def _wait_async(scheduler: Scheduler, wait: Wait) -> None:
-    if wait.timeout is not None and wait.timeout <= 0:
+    if not wait.futures or (wait.timeout is not None and wait.timeout <= 0):
         return
     loop = asyncio.get_running_loop()
     over: asyncio.Future[None] = loop.create_future()
@@ -175,7 +167,7 @@ async def _wait_async(scheduler: Scheduler, wait: Wait) -> None:
 
 
 def _wait(scheduler: Scheduler, wait: Wait) -> None:
-    if wait.timeout is not None and wait.timeout <= 0:
+    if not wait.futures or (wait.timeout is not None and wait.timeout <= 0):
         return
     over = threading.Event()
     call_off = _watch(scheduler, wait, over.set)

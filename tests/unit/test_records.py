@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from typing import Any
 
 import pytest
 from langchain_core.messages import (
     AIMessage,
     AnyMessage,
+    BaseMessage,
     HumanMessage,
     SystemMessage,
     ToolMessage,
@@ -17,9 +19,13 @@ from langchain_core.messages import (
 )
 from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
+from langchain_asyncfc import records
 from langchain_asyncfc.errors import FailedReference
 from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.records import (
+    ThreadReader,
+    is_pending,
+    left_open,
     native_calls,
     outcome_record,
     pending_record,
@@ -237,3 +243,71 @@ def test_without_a_human_message_runs_are_one() -> None:
     thread = read_thread([ai("a"), pending(1, detach=True)])
     assert waits_at_end(thread) == []
     assert seen_again(thread, thread.pending[1]).additional_kwargs["asyncfc"]["seen"] == ""
+
+
+def _grown(rng: random.Random, messages: list[BaseMessage], next_id: int) -> list[BaseMessage]:
+    """The thread a step later: new messages, a placeholder replaced, or old messages gone."""
+    grown = [*messages]
+    kind = rng.randrange(8)
+    open_places = [i for i, m in enumerate(grown) if is_pending(m)]
+    if kind == 0 and open_places:
+        place = rng.choice(open_places)
+        record = {"state": "resolved", "value": next_id}
+        grown[place] = with_record(grown[place], record)
+    elif kind == 1 and grown:
+        del grown[: rng.randrange(len(grown))]
+    elif kind == 2:
+        grown.append(HumanMessage(f"Turn {next_id}", id=f"h{next_id}"))
+    elif kind == 3 and open_places:
+        future = grown[open_places[0]].additional_kwargs["asyncfc"]["future"]
+        kept = {"delivered": {future: {"state": "resolved", "value": 1}}}
+        grown.append(with_record(ToolMessage("t", tool_call_id="?", id=f"r{next_id}"), kept))
+    else:
+        name = "await_future" if kind == 4 else "look_up"
+        call = {"name": name, "args": {}, "id": f"c{next_id}", "type": "tool_call"}
+        grown.append(AIMessage("", tool_calls=[call], id=f"a{next_id}"))
+        answered = ToolMessage("t", tool_call_id=f"c{next_id}", id=f"t{next_id}")
+        if kind > 5:
+            record = pending_record(f"future_{next_id}", detach=kind == 6)
+            answered = with_record(answered, record)
+        grown.append(answered)
+    return grown
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_a_thread_that_is_read_on_says_what_it_says_when_read_at_once(seed: int) -> None:
+    """What a reader remembers never shows: each time it is as if all messages were read."""
+    rng = random.Random(seed)
+    reader = ThreadReader()
+    messages: list[BaseMessage] = []
+    for step in range(1, 60):
+        messages = _grown(rng, messages, step)
+        read_on, at_once = reader.read(messages), read_thread(messages)
+        assert read_on == at_once
+        assert [id(m) for m in read_on.pending.values()] == [
+            id(m) for m in at_once.pending.values()
+        ]
+        read_on.floor = 10_000  # what a step notes there is not kept
+        assert left_open(read_on) == left_open(at_once)
+
+
+def test_messages_that_were_read_before_are_not_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The cost of a step does not grow with what has happened before it."""
+    read: list[int] = []
+    original = records._read_message
+
+    def counting(thread: Any, index: int, message: BaseMessage) -> None:
+        read.append(index)
+        original(thread, index, message)
+
+    monkeypatch.setattr(records, "_read_message", counting)
+    reader = ThreadReader()
+    messages: list[BaseMessage] = []
+    for n in range(1, 101):
+        call = {"name": "look_up", "args": {}, "id": f"c{n}", "type": "tool_call"}
+        messages.append(AIMessage("", tool_calls=[call]))
+        messages.append(ToolMessage("t", tool_call_id=f"c{n}"))
+        reader.read(messages)
+    assert len(read) < 5 * len(messages)

@@ -1,0 +1,50 @@
+"""Tests of how two ways to do the same are compared."""
+
+from __future__ import annotations
+
+import pytest
+from langchain_core.callbacks import CallbackManager
+
+from benchmarks.pairs import Pairs, in_turn, unwatched
+from langchain_asyncfc.runs import RunWatch, watch_runs
+
+
+def _is_watched() -> bool:
+    return any(isinstance(h, RunWatch) for h in CallbackManager.configure().handlers)
+
+
+def test_the_side_without_the_package_is_not_watched() -> None:
+    """What the hook costs is counted on one side only, and it is there again afterwards."""
+    watch_runs()
+    seen: dict[str, bool] = {}
+    in_turn(
+        lambda: seen.update(theirs=_is_watched()),
+        lambda: seen.update(ours=_is_watched()),
+        pairs=2,
+    )
+    assert seen == {"theirs": False, "ours": True}
+    assert _is_watched()
+
+
+def test_the_hook_is_there_again_after_an_error() -> None:
+    """An error in a measured function does not leave the process unwatched."""
+    watch_runs()
+    with pytest.raises(ZeroDivisionError), unwatched():
+        raise ZeroDivisionError
+    assert _is_watched()
+
+
+def test_figures_are_medians_of_the_pairs() -> None:
+    """One slow pair changes neither the difference nor the ratio."""
+    pairs = Pairs([10.0, 10.0, 1000.0], [12.0, 12.0, 5000.0])
+    assert pairs.base == 10.0
+    assert pairs.extra[1] == 2.0
+    assert pairs.ratio == 1.2
+    assert pairs.best == 2.0
+
+
+def test_times_are_given_a_unit() -> None:
+    """A function that does several units is counted by what one takes, and each side keeps all."""
+    pairs = in_turn(lambda: sum(range(20_000)), lambda: None, pairs=4, units=10)
+    assert len(pairs.theirs) == len(pairs.ours) == 4
+    assert pairs.base > pairs.extra[1] + pairs.base
