@@ -36,10 +36,8 @@ REFERENCE: Final[Schema] = {"type": "string", "pattern": "^future_"}
 """The schema of a reference that stands for a whole value."""
 
 _AWAIT_RESULT_SCHEMA: Final[Schema] = {
-    "description": (
-        "true: wait for this result before going on. "
-        '"all": wait for every unfinished result. Leave out to go on at once.'
-    ),
+    # Short, since every request carries it once for each tool.
+    "description": 'true: wait for this result; "all": for every unfinished one.',
     "anyOf": [{"type": "boolean"}, {"type": "string", "enum": ["all"]}],
 }
 
