@@ -47,6 +47,7 @@ lint: $(READY)  ## Check style and form
 
 types: $(READY)  ## Check types
 	$(BIN)/mypy
+	$(BIN)/python tests/typing/complete.py
 
 format: $(READY)  ## Bring the code into form
 	$(BIN)/ruff check --fix .
