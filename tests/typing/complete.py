@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 UPSTREAM = {"langchain_asyncfc.tool_node.AsyncFCToolNode": "Type of metaclass unknown"}
-"""Not known of our names, since it is not known of LangGraph's: so of any subclass of `ToolNode`."""
+"""Not known of our names, since not of LangGraph's: so of any subclass of `ToolNode`."""
 
 
 def main() -> int:
