@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 
 TRACED = 4
-"""Variants of a test (sets of its parameters) under which branch coverage is measured."""
+"""Variants of a test (sets of its parameters) under which branch coverage is measured; of unit tests
+all are.
+"""
 
 UNTRACED = (
     "docs",
+    "notebooks",
+    "pictures",
     "fuzz",
     "stateful",
     "integration/test_demo",
@@ -56,22 +60,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _traced(items: list[pytest.Item]) -> set[pytest.Item]:
-    """Some variants of each test: its first, its last, and others evenly between them.
+    """All unit tests; of each other test its first and last variant, and some between them.
 
     Tracing takes nearly as long as a test itself on Python 3.11, and the variants of a test go
     through nearly the same lines. Of options with two values each, four variants that stand evenly
     take both values of each.
     """
+    traced: set[pytest.Item] = set()
     variants: dict[str, list[pytest.Item]] = {}
     for item in items:
         place = item.path.relative_to(Path(__file__).parent).as_posix()
-        if not place.startswith(UNTRACED):
+        if place.startswith("unit/"):
+            traced.add(item)
+        elif not place.startswith(UNTRACED):
             variants.setdefault(item.nodeid.split("[")[0], []).append(item)
-    return {
-        found[number * (len(found) - 1) // (TRACED - 1)]
-        for found in variants.values()
-        for number in range(TRACED)
-    }
+    return traced.union(*map(_some, variants.values()))
+
+
+def _some(found: list[pytest.Item]) -> list[pytest.Item]:
+    return [found[number * (len(found) - 1) // (TRACED - 1)] for number in range(TRACED)]
 
 
 def pytest_collection_finish() -> None:
