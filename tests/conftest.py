@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 TRACED = 4
-"""Variants of a test (sets of its parameters) under which branch coverage is measured; of unit tests
-all are.
+"""Variants of a test (sets of its parameters) under which branch coverage is measured.
+
+Of unit tests all are.
 """
 
 UNTRACED = (
