@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [NAME …]`: measure, print, and write docs/benchmarks.md."""
+"""`python -m benchmarks [--quick] [NAME …]`: measure, print, write docs/benchmarks.md, quote it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import argparse
 import os
 import platform
 import sys
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 from benchmarks import bound, core, end_to_end, others, overhead, soak
+from benchmarks.quoting import quote
 from benchmarks.real import cli as real
 
-PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+README = ROOT / "README.md"
 
 PARTS: dict[str, tuple[str, str, Callable[..., list[str]]]] = {
     "bound": ("How near to the bound", bound.__doc__ or "", bound.report),
@@ -37,11 +41,14 @@ def main() -> None:
     page = ["# Benchmarks", "", f"Measured by `make bench` on {_machine()}.", ""]
     for name in asked.names or PARTS:
         title, about, report = PARTS[name]
+        began = time.monotonic()
         page += [f"## {title}", "", *about.strip().splitlines(), "", *report(quick=asked.quick), ""]
         print("\n".join(_last(page, title)), flush=True)
+        print(f"{title}: {time.monotonic() - began:.0f} s in all", file=sys.stderr)
     if not asked.names and not asked.quick:
         PAGE.write_text("\n".join(page))
-        print(f"Written to {PAGE.relative_to(Path.cwd())}", file=sys.stderr)
+        README.write_text(quote(README.read_text(), PAGE.read_text()))
+        print(f"Written to {PAGE}, quoted in {README}", file=sys.stderr)
 
 
 def _last(page: list[str], title: str) -> list[str]:

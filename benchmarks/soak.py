@@ -47,8 +47,6 @@ from langchain_asyncfc import AsyncFCToolNode, Effects, tools_condition
 
 _BLOCKS: Final = 50
 _TENTH: Final = _BLOCKS // 10
-_TRACED_RUNS: Final = 250
-"""Runs of the row in which memory is traced, which makes them several times slower."""
 _KEPT: Final = 20
 """Messages that trimming leaves."""
 _THREAD_CALLS: Final = 60
@@ -237,16 +235,16 @@ def _many_runs(*, quick: bool) -> list[str]:
         "|---|---|---|---|---|---|---|---|---|",
     ]
     problems: list[str] = []
-    for title, face, delivery, use_async, traced in (
-        ("node, `ainvoke`", "node", "in_place", True, False),
-        ("node, `ainvoke`, append", "node", "append", True, True),
-        ("node, `invoke`, append", "node", "append", False, False),
-        ("middleware, `ainvoke`, append", "middleware", "append", True, False),
-        ("middleware, `invoke`", "middleware", "in_place", False, False),
+    for title, face, delivery, use_async, traced, full in (
+        ("node, `ainvoke`", "node", "in_place", True, False, 1_000),
+        ("node, `ainvoke`, append", "node", "append", True, True, 250),
+        ("node, `invoke`, append", "node", "append", False, False, 250),
+        ("middleware, `ainvoke`, append", "middleware", "append", True, False, 250),
+        ("middleware, `invoke`", "middleware", "in_place", False, False, 250),
     ):
         if quick and (traced or use_async == (face == "middleware")):
             continue
-        runs = 4 if quick else _TRACED_RUNS if traced else 1_000
+        runs = 4 if quick else full
         asked = {"runs": runs, "face": face, "delivery": delivery, "use_async": use_async}
         row = measured({**asked, "patient": not quick}, traced=traced, apart=not quick)
         fates = ", ".join(f"{count:,} {fate}" for fate, count in row.fates.items())

@@ -86,8 +86,13 @@ class Delivering:
         self._arriving: set[str | None] = set()
         self._unanswered: dict[int, GraphInterrupt] = {}
         self._updated: dict[str, int] = {}
-        self.goes_on = False
+        self._goes_on = False
         self._control = ControlCalls(scheduler, thread, policy.grace)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the model has to be called again, or the tools, before the turn can end."""
+        return self._goes_on
 
     @property
     def shown(self) -> set[str]:

@@ -89,7 +89,7 @@ class Engine:
         _check_choice("on_final", on_final, get_args(OnFinal))
         _check_choice("async_calls", async_calls, ("auto", "native", "placeholder"))
         native = async_calls != "placeholder"
-        self.policy = Policy(
+        self.policy: Policy = Policy(
             toolbox,
             grace,
             delivery,

@@ -87,28 +87,28 @@ class ToolFuture:
     )
 
     def __init__(self, call: Call, lane: Lane, recording: Recording, issued_at: float) -> None:
-        self.call = call
-        self.lane = lane
-        self.state = FutureState.WAITING
+        self.call: Call = call
+        self.lane: Lane = lane
+        self.state: FutureState = FutureState.WAITING
         self.outcome: Outcome | None = None
         self.access: Access | None = None
         self.provided: tuple[Invocation, Context] | None = None
-        self.is_provided = False
-        self.ready = False
-        self.batch = 0
-        self.placed = False
+        self.is_provided: bool = False
+        self.ready: bool = False
+        self.batch: int = 0
+        self.placed: bool = False
         self.placeholder: str | None = None
         self.asks: GraphInterrupt | None = None
         self.asked_by: object = None
-        self.in_step = False
-        self.ran_before = False
+        self.in_step: bool = False
+        self.ran_before: bool = False
         self.leader: ToolFuture | None = None
         self.misfit: ReferenceProblem | None = None
         self.sharers: list[ToolFuture] = []
-        self.recording = recording
+        self.recording: Recording = recording
         self.claimed_by: object = None
         self.twin_key: tuple[Lane, str] | None = None
-        self.issued_at = issued_at
+        self.issued_at: float = issued_at
         self.queued_at: float | None = None
         self.waits: Sequence[Waited] = ()
         self.finished_at: float | None = None

@@ -63,8 +63,8 @@ class Parameters:
     __slots__ = ("_validator", "checked", "schema")
 
     def __init__(self, schema: Schema, *, checked: bool) -> None:
-        self.schema = schema
-        self.checked = checked
+        self.schema: Schema = schema
+        self.checked: bool = checked
         self._validator: Any = _UNREAD
 
     def names(self) -> frozenset[str]:

@@ -69,11 +69,11 @@ class Recording:
     )
 
     def __init__(self, now: Callable[[], float], future: str | None = None) -> None:
-        self.future = future
+        self.future: str | None = future
         self._now = now
         self._task: asyncio.Task[Any] | None = None
         self._traced = False
-        self.in_queue = False
+        self.in_queue: bool = False
         self.began: float | None = None
         self.config: RunnableConfig | None = None
         self.tool: Any = None

@@ -84,9 +84,9 @@ class Scheduler:
         self.latest: dict[str, int] = {}
         self.batch: Any = None
         self.journaled: dict[int, Entry] = {}
-        self.journal_read = False
-        self.interrupting = False
-        self.interrupted = False
+        self.journal_read: bool = False
+        self.interrupting: bool = False
+        self.interrupted: bool = False
         self.kept: set[str] = set()
         self._failure_callbacks: list[Callable[[], None]] = []
         self._batch = 0

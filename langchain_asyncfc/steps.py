@@ -85,7 +85,7 @@ class Step(Answering):
             return self._to_tools(final)
         if not unseen or self._may_end(unseen):
             return self._deliver([], in_place=True)
-        self.goes_on = True
+        self._goes_on = True
         if final.tool_calls:
             names = ", ".join(map(future_id, unseen))
             return self._deliver([_not_taken(message, names) for message in self._thread.tail])
@@ -118,7 +118,7 @@ class Step(Answering):
 
     def _to_tools(self, final: AIMessage) -> list[Answer]:
         """Let the premature answer call the tools, where something has to be run."""
-        self.goes_on = True
+        self._goes_on = True
         seen: list[ToolMessage] = []
         call = _await_call()
         if self._policy.on_final == "detach" and not self._scheduler.asking():

@@ -50,7 +50,7 @@ class LoopHome:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
-        self.now = loop.time
+        self.now: Callable[[], float] = loop.time
         self._thread = threading.get_ident()
 
     def is_here(self) -> bool:

@@ -287,7 +287,7 @@ class ThreadExecutor:
 class ThreadHome:
     """A scheduler's home among threads, in real time. Its events happen in any thread."""
 
-    now = staticmethod(time.monotonic)
+    now: Callable[[], float] = staticmethod(time.monotonic)
 
     def is_here(self) -> bool:
         """Threads are everywhere."""

@@ -85,7 +85,7 @@ class InvalidHistoryError(AssertionError):
     """Raised by `assert_valid_history`; `findings` has all that is wrong, in message order."""
 
     def __init__(self, findings: Sequence[Finding], messages: Sequence[BaseMessage]) -> None:
-        self.findings = tuple(findings)
+        self.findings: tuple[Finding, ...] = tuple(findings)
         lines = [f"  {finding}" for finding in self.findings]
         listing = [f"  {index}: {_summary(message)}" for index, message in enumerate(messages)]
         super().__init__("\n".join(["Invalid history:", *lines, "The messages:", *listing]))
