@@ -435,8 +435,20 @@ def test_verbs_of_names(name: str, verb: str | None) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["mkdir", "increment_counter", "toggle_light", "fill_form", "click", "type_text", "chmod"]
-    + ["ingest", "sync_folder", "lock_account", "rm", "vote"],
+    [
+        "mkdir",
+        "increment_counter",
+        "toggle_light",
+        "fill_form",
+        "click",
+        "type_text",
+        "chmod",
+        "ingest",
+        "sync_folder",
+        "lock_account",
+        "rm",
+        "vote",
+    ],
 )
 def test_more_names_of_writers(name: str) -> None:
     """What changes a page, a file's mode, a counter or a lock is named as a writer too."""
