@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
+from langchain_asyncfc.commands import say
 from langchain_asyncfc.effects_audit.auditing import Audit, audit
 from langchain_asyncfc.effects_audit.findings import CODES, Finding
 from langchain_asyncfc.effects_audit.loading import BadInput, load_effects, load_tools
@@ -40,8 +41,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BadInput as error:
         print(f"effects_audit: {error}", file=sys.stderr)  # noqa: T201
         return 2
-    shown = json.dumps(as_json(report), indent=2) if options.json else as_text(report)
-    print(shown)  # noqa: T201
+    try:
+        say(json.dumps(as_json(report), indent=2) if options.json else as_text(report))
+    except OSError as error:
+        print(f"effects_audit: {error}", file=sys.stderr)  # noqa: T201
+        return 2
     return 1 if options.strict and report.warnings else 0
 
 

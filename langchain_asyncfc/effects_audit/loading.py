@@ -20,7 +20,7 @@ from langgraph.prebuilt import ToolNode
 from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.tool_node import AsyncFCToolNode
 
-__all__ = ["BadInput", "Loaded", "load_effects", "load_tools"]
+__all__ = ["BadInput", "Loaded", "effects_in", "load_effects", "load_tools"]
 
 _SHOWN: Final = 6
 """Frames of a user's own traceback that are shown: enough to see who called what."""
@@ -71,15 +71,24 @@ def load_effects(source: str) -> dict[str, Effects]:
     """
     if not source.endswith(".json"):
         return _mapping(_named(source), source)
+    return effects_in(source)
+
+
+def effects_in(path: str | Path) -> dict[str, Effects]:
+    """The effects in a JSON file.
+
+    Raises:
+        BadInput: When it cannot be read or has another form.
+    """
     try:
-        read = json.loads(Path(source).read_text(encoding="utf-8"))
+        read = json.loads(Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
-        msg = f"--effects {source}: {error.strerror or error}."
+        msg = f"--effects {path}: {error.strerror or error}."
         raise BadInput(msg) from error
-    except ValueError as error:
-        msg = f"--effects {source}: this is not JSON: {error}."
+    except (ValueError, RecursionError) as error:
+        msg = f"--effects {path}: this is not JSON: {error}."
         raise BadInput(msg) from error
-    return _mapping(read, source)
+    return _mapping(read, str(path))
 
 
 def _mapping(found: Any, source: str) -> dict[str, Effects]:
@@ -94,7 +103,7 @@ def _effects(value: Any, where: str) -> Effects:
         return value
     known = {field.name: field.type for field in fields(Effects)}
     if not isinstance(value, Mapping):
-        msg = f"--effects {where}: expected an object as {{'reads': 'fs:'}}, got {_kind(value)}."
+        msg = f'--effects {where}: expected an object as {{"reads": "fs:"}}, got {_kind(value)}.'
         raise BadInput(msg)
     for name, given in value.items():
         if name not in known:
@@ -103,6 +112,9 @@ def _effects(value: Any, where: str) -> Effects:
             raise BadInput(msg)
         if known[name] == "bool" and not isinstance(given, bool):
             msg = f"--effects {where}: {name} must be true or false, not {given!r}."
+            raise BadInput(msg)
+        if known[name] != "bool" and not isinstance(given, str | list | tuple | None):
+            msg = f"--effects {where}: {name} must be a path or a list of paths, not {given!r}."
             raise BadInput(msg)
     try:
         return Effects(**value)

@@ -95,7 +95,7 @@ def survey(tool: BaseTool, given: Mapping[str, Effects], *, trust_mcp_hints: boo
         parameters={
             name: json_types(read.at((name,)), read.schema) for name in sorted(read.names())
         },
-        required=frozenset(read.schema.get("required", ())) & read.names(),
+        required=frozenset(read.names()).intersection(read.schema.get("required") or ()),
         hints={hint: metadata[hint] for hint in _HINTS if isinstance(metadata.get(hint), bool)},
         where=_where(run),
         return_direct=tool.return_direct,

@@ -26,7 +26,10 @@ _PATHS: Final = frozenset(
 )
 """Words in the names of arguments that name files."""
 
-_PROGRAMS: Final = frozenset({"cmd", "code", "command", "commands", "script", "shell_command"})
+_PROGRAMS: Final = frozenset(
+    {"bash_command", "cmd", "code", "command", "commands", "python_code", "script"}
+    | {"shell_command", "source_code"}
+)
 """Names of arguments that hold a program; SQL is left to the labels."""
 
 _NO_NAMES: Final = frozenset({"object", "null"})

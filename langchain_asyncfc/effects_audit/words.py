@@ -30,18 +30,19 @@ READ: Final = _set(
 """First words of tools that look and change nothing."""
 
 WRITE: Final = _set(
-    "add append apply approve archive assign ban cancel clear close commit copy create "
-    "deactivate delete deploy destroy disable drop edit enable erase execute give insert "
-    "install invite kill mark merge modify move mutate overwrite patch pay persist publish "
-    "purchase push put rebase refund register reject remove rename replace reply reset restart "
-    "restore revoke rollback save schedule send store submit subscribe terminate transfer "
-    "truncate unassign uninstall unsubscribe update upgrade upload upsert wipe write"
+    "add append apply approve archive assign ban cancel chmod chown clear click close commit copy "
+    "create deactivate decrement delete deploy destroy disable drop edit enable erase execute fill "
+    "give increment ingest insert install invite kill mark merge mkdir modify move mutate mv "
+    "overwrite patch pay persist publish purchase push put rebase refund register reject remove "
+    "rename replace reply reserve reset restart restore revoke rm rmdir rollback save schedule "
+    "send store submit subscribe sync terminate toggle transfer truncate unassign uninstall unlock "
+    "unsubscribe update upgrade upload upsert wipe write"
 )
 """First words of tools that change something."""
 
 AMBIGUOUS: Final = _set(
-    "book charge email import mail message note order post purge record release remember set "
-    "start stop tag"
+    "book charge email import index lock mail message note order post purge record release "
+    "remember set start stop tag type vote"
 )
 """Words that are verbs of change in front (`post_message`), and may be nouns behind."""
 
@@ -107,7 +108,7 @@ def writing_verb(name: str, description: str = "") -> str | None:
             parts[-1].append(word)
     verbs = [verb for part in parts if (verb := verb_of(part))]
     if not verbs and description:
-        first = words_of(description.split(maxsplit=1)[0])[:1]
+        first = words_of(next(iter(description.split()), ""))[:1]
         verbs = [form for word in first for form in _forms(word) if form in READ | WRITE][:1]
     return next((verb for verb in verbs if verb not in READ), None)
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from langchain_asyncfc.commands import say
 from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.estimate.drawing import save
 from langchain_asyncfc.estimate.estimates import Estimate, estimate
@@ -28,12 +29,12 @@ def _parser() -> argparse.ArgumentParser:
         "trace",
         metavar="TRACE",
         help="exported LangSmith runs (JSON or JSON lines), a message history with timings, or a "
-        "saved timeline",
+        "saved timeline; - reads standard input",
     )
     parser.add_argument(
         "--tools",
         metavar="MODULE:NAME",
-        help="a list of tools or a tool node whose labels count",
+        help="a list of tools, a tool node, or a function that returns one; their labels count",
     )
     parser.add_argument(
         "--effects",
@@ -51,6 +52,18 @@ def _labels(tools: str | None, file: str | None) -> dict[str, Effects] | None:
         return None
     found = effects_of_tools(tools) if tools is not None else {}
     return {**found, **(effects_in_file(file) if file is not None else {})}
+
+
+def _warn_of_unknown(file: str | None, found: Estimate) -> None:
+    """Say which names in a file of labels no call has: they may be misspelt."""
+    called = {run.tool for one in found.runs for run in one.told.tools}
+    unknown = sorted(set(effects_in_file(file)) - called) if file is not None else []
+    if unknown:
+        print(  # noqa: T201 - this is a command
+            f"estimate: --effects {file}: no call of {', '.join(unknown)} is in the trace; called "
+            f"are {', '.join(sorted(called))}.",
+            file=sys.stderr,
+        )
 
 
 def _draw(found: Estimate, html: str | None, png: str | None) -> None:
@@ -77,8 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         effects = _labels(args.tools, args.effects)
         found = estimate(read_file(args.trace), effects)
-        text = json.dumps(as_json(found), indent=2) + "\n" if args.json else as_text(found)
-        sys.stdout.write(text)
+        _warn_of_unknown(args.effects, found)
+        say(json.dumps(as_json(found), indent=2) if args.json else as_text(found).rstrip("\n"))
         _draw(found, args.html, args.png)
     except (TraceError, LabelsError, ImportError, OSError) as error:
         print(f"estimate: {error}", file=sys.stderr)  # noqa: T201 - this is a command

@@ -32,7 +32,7 @@ from typing import Any, Final
 from langchain_asyncfc.estimate.simulation import Needs
 from langchain_asyncfc.estimate.story import Job, Story
 
-__all__ = ["careful", "hopeful"]
+__all__ = ["careful", "hopeful", "readings"]
 
 _WORD: Final = re.compile(r"[^\W_](?:[\w.@/:+-]*\w)?")
 _SHORTEST_WORD: Final = 4
@@ -162,9 +162,23 @@ class _Shows:
     values: dict[int, dict[str, set[int]]] = field(default_factory=dict)
 
 
+def readings(story: Story) -> tuple[Needs, Needs]:
+    """What a model needs, read carefully and hopefully; results are looked through once."""
+    shows = _look(story)
+    return _careful(story, shows), _hopeful(shows)
+
+
 def hopeful(story: Story) -> Needs:
     """What a model needs that passes on by reference whatever can be."""
-    shows = _look(story)
+    return readings(story)[1]
+
+
+def careful(story: Story) -> Needs:
+    """What a model needs that reads every result of which anything shows up."""
+    return readings(story)[0]
+
+
+def _hopeful(shows: _Shows) -> Needs:
     reads = _joined(shows.quotes, shows.errors)
     references = {
         number: {name: frozenset(earlier) for name, earlier in found.items()}
@@ -173,9 +187,7 @@ def hopeful(story: Story) -> Needs:
     return Needs(reads, references)
 
 
-def careful(story: Story) -> Needs:
-    """What a model needs that reads every result of which anything shows up."""
-    shows = _look(story)
+def _careful(story: Story, shows: _Shows) -> Needs:
     step_of = {job.number: i for i, step in enumerate(story.steps) for job in step.jobs}
     copied: dict[int, set[int]] = {}
     for number, found in shows.values.items():
@@ -265,6 +277,8 @@ def _is_telling(leaf: str, known: str) -> bool:
     text = leaf.strip()
     if len(text) < (2 if text.isdigit() else 3) or text.lower() in _COMMON:
         return False
+    if text not in known:  # no pattern is made of a long result
+        return True
     return re.search(rf"(?<!\w){re.escape(text)}(?!\w)", known) is None
 
 

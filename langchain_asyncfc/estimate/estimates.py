@@ -8,7 +8,7 @@ from typing import Final
 
 from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.estimate.advice import Advice, advise, pure
-from langchain_asyncfc.estimate.dataflow import careful, hopeful
+from langchain_asyncfc.estimate.dataflow import readings
 from langchain_asyncfc.estimate.simulation import Needs, as_it_was, with_asyncfc
 from langchain_asyncfc.estimate.story import Story, tell
 from langchain_asyncfc.estimate.traces import Trace
@@ -143,7 +143,7 @@ def estimate(traces: Sequence[Trace], effects: Mapping[str, Effects] | None = No
     reads = []
     for trace in traces:
         story = tell(trace.record, trace.asked)
-        reads.append(_Read(story, careful(story), hopeful(story)))
+        reads.append(_Read(story, *readings(story)))
 
     def seconds(labels: Mapping[str, Effects]) -> float:
         return sum(with_asyncfc(read.story, read.hopeful, labels).end for read in reads)

@@ -123,7 +123,8 @@ def tell(record: RunRecord, asked: Mapping[int, str] | None = None) -> Story:
         overlaps += last > reply.start + _LATE
         answered = bool(steps) and steps[-1].answers
         lead = 0.0 if answered else max(0.0, reply.start - last)
-        steps.append(Step(reply.end - reply.start, jobs, lead, reply.text, lent, not reply.calls))
+        decode = max(0.0, reply.end - reply.start)
+        steps.append(Step(decode, jobs, lead, reply.text, lent, not reply.calls))
         lent = ""
         last = max([reply.end, *(run.end for run in own)])
     if overlaps:

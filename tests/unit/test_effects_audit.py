@@ -431,3 +431,46 @@ def test_verbs_of_names(name: str, verb: str | None) -> None:
     """The verb of a name is told from nouns that look like it."""
     assert writing_verb(name) == verb
     assert (reading_verb(name) is None) or verb is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mkdir",
+        "increment_counter",
+        "toggle_light",
+        "fill_form",
+        "click",
+        "type_text",
+        "chmod",
+        "ingest",
+        "sync_folder",
+        "lock_account",
+        "rm",
+        "vote",
+    ],
+)
+def test_more_names_of_writers(name: str) -> None:
+    """What changes a page, a file's mode, a counter or a lock is named as a writer too."""
+    silent = made(name)
+    found = audit([silent], {name: Effects()})
+    assert "A010" in [finding.code for finding in found.warnings]
+
+
+@pytest.mark.parametrize("name", ["get_type", "search_index", "list_locks", "count_votes"])
+def test_nouns_are_no_verbs(name: str) -> None:
+    """The same words behind a verb that reads say nothing."""
+    silent = made(name)
+    assert not audit([silent], {name: Effects()}).warnings
+
+
+@pytest.mark.parametrize(
+    ("description", "schema"),
+    [("   ", {}), ("1.", {}), ("x", {"type": "object", "properties": {}, "required": None})],
+)
+def test_schemas_and_descriptions_with_nothing_in_them(
+    description: str, schema: dict[str, Any]
+) -> None:
+    """Servers send them; the audit has nothing to say of them."""
+    silent = made("a", description=description, args_schema=schema)
+    assert not audit([silent], {"a": Effects()}).warnings

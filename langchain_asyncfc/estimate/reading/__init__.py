@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -20,9 +21,14 @@ _FORMS: Final = (
     "or a saved timeline."
 )
 
+_GZIP: Final = b"\x1f\x8b"
+
 
 def read_file(path: str | Path) -> list[Trace]:
     """Read every trace in a file.
+
+    Args:
+        path: The file; `-` is standard input.
 
     Raises:
         TraceError: When it is no trace. The message begins with the path, and says what to do.
@@ -36,17 +42,21 @@ def read_file(path: str | Path) -> list[Trace]:
 
 def _text(path: Path) -> str:
     try:
-        raw = path.read_bytes()
+        raw = sys.stdin.buffer.read() if str(path) == "-" else path.read_bytes()
     except FileNotFoundError:
         raise TraceError("there is no such file.") from None
     except IsADirectoryError:
         raise TraceError("this is a folder; give one file in it.") from None
+    except AttributeError:
+        raise TraceError("standard input is closed.") from None
     except OSError as error:
         raise TraceError(f"it cannot be read: {error.strerror}.") from None
     if not raw.strip():
         raise TraceError(f"the file is empty. {_FORMS}")
+    if raw.startswith(_GZIP):
+        raise TraceError("this is packed by gzip; unpack it first.")
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode(json.detect_encoding(raw)).removeprefix("\ufeff")
     except UnicodeDecodeError:
         raise TraceError(f"this is no text in UTF-8, so it is no JSON. {_FORMS}") from None
 
@@ -58,7 +68,7 @@ def _parse(text: str) -> Any:
         raise TraceError("its JSON is nested too deep.") from None
     except ValueError as error:
         whole = error
-    lines = [(n, line) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
     found = []
     for number, line in lines:
         try:

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from langchain_asyncfc.estimate.reading.messages import Message, read_message
+from langchain_asyncfc.estimate.reading.messages import Message, read_message, unused
 from langchain_asyncfc.estimate.reading.moments import seconds_of
 from langchain_asyncfc.estimate.traces import Trace, TraceError
 from langchain_asyncfc.timeline.spans import Reply, RunRecord, ToolRun
@@ -97,20 +97,33 @@ def _first(place: Mapping[str, Any], names: Sequence[str]) -> float | None:
     return next((s for s in (seconds_of(place.get(n)) for n in names) if s is not None), None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """The result of a call, and at which place in the history it stands."""
+
+    index: int
+    text: str
+    failed: bool
+    start: float | None
+    end: float | None
+
+
 class _Reader:
     """Reads the messages in turn."""
 
     def __init__(self, timed: Sequence[_Timed], name: str) -> None:
         self._timed, self._name = timed, name
         self._base = min(t for one in timed for t in (one.start, one.end) if t is not None)
-        self._answers: dict[str, tuple[str, bool, float | None, float | None]] = {}
-        for one in timed:
+        self._answers: dict[str, list[_Answer]] = {}
+        for index, one in enumerate(timed):
             message = one.message
             found = dict(message.results)
             if message.answers:
                 found[message.answers] = message.text
             for call, text in found.items():
-                self._answers[call] = (text, message.failed, one.start, one.end)
+                answer = _Answer(index, text, message.failed, one.start, one.end)
+                self._answers.setdefault(call, []).append(answer)
+        self._used: set[str] = set()
         self._guessed = 0
         self._left: list[str] = []
 
@@ -121,7 +134,7 @@ class _Reader:
         asked: dict[int, str] = {}
         last = self._base
         said = ""
-        for one in self._timed:
+        for index, one in enumerate(self._timed):
             if one.message.role != "ai":
                 if one.message.role in ("human", "system"):
                     said += f"\n{one.message.text}"
@@ -132,14 +145,15 @@ class _Reader:
                 continue
             self._guessed += one.start is None
             start = min(one.start if one.start is not None else last, one.end)
-            own = self._tools(one.message, one.end)
+            calls = tuple(unused(called.id, self._used) for called in one.message.calls)
+            own = self._tools(index, one, calls)
             asked[len(replies)], said = said, ""
             replies.append(
                 Reply(
                     start - self._base,
                     one.end - self._base,
                     one.message.model,
-                    tuple(called.id for called in one.message.calls),
+                    calls,
                     output_tokens=one.message.output_tokens,
                     text=one.message.text,
                 )
@@ -152,25 +166,29 @@ class _Reader:
         record = RunRecord(tuple(replies), tuple(tools), end, self._name)
         return Trace(record, asked, tuple(self._notes()))
 
-    def _tools(self, message: Message, issued: float) -> list[ToolRun]:
+    def _tools(self, index: int, reply: _Timed, calls: Sequence[str]) -> list[ToolRun]:
         found = []
-        for called in message.calls:
-            text, failed, start, end = self._answers.get(called.id, ("", False, None, None))
-            if end is None:
+        issued = reply.end or 0.0
+        for own, called in zip(calls, reply.message.calls, strict=True):
+            given = self._answers.get(called.id, [])
+            # Some models number the calls of each message anew: the first answer after it is its.
+            answer = next((one for one in given if one.index > index), None)
+            if answer is None or answer.end is None:
                 self._left.append(f"a call of {called.tool} without a timed result")
                 continue
-            self._guessed += start is None
-            begun = max(start if start is not None else issued, issued)
+            given.remove(answer)
+            self._guessed += answer.start is None
+            begun = max(answer.start if answer.start is not None else issued, issued)
             found.append(
                 ToolRun(
-                    called.id,
+                    own,
                     called.tool,
                     issued - self._base,
                     begun - self._base,
-                    max(end, begun) - self._base,
+                    max(answer.end, begun) - self._base,
                     called.args,
-                    state="failed" if failed else "resolved",
-                    result=text,
+                    state="failed" if answer.failed else "resolved",
+                    result=answer.text,
                 )
             )
         return found

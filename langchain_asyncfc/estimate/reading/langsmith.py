@@ -3,14 +3,16 @@
 A run is a span: `run_type` says whether the model (`llm`) or a tool ran, `start_time` and
 `end_time` when. Runs of a trace stand side by side, named by `trace_id`, or inside each other as
 `child_runs`. What runs below a tool belongs to that tool. Before langchain-core 1.3 a tool's
-inputs were one text (langchain pull request 37108), and its output may be text as well.
+inputs were one text (langchain pull request 37108), and its output may be text as well. The
+command `langsmith` exports JSON lines in which the id is called `run_id`.
 
-Source: `langsmith.schemas.Run`.
+Source: `langsmith.schemas.Run`; `internal/extract/extract.go` of langsmith-cli.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -22,6 +24,7 @@ from langchain_asyncfc.estimate.reading.messages import (
     looks_like_message,
     read_arguments,
     read_message,
+    unused,
 )
 from langchain_asyncfc.estimate.reading.moments import seconds_of
 from langchain_asyncfc.estimate.traces import Trace, TraceError
@@ -59,9 +62,12 @@ def read_runs(data: Sequence[Any]) -> list[Trace]:
     Raises:
         TraceError: When no trace can be estimated; says what is missing.
     """
-    runs = list({run.id: run for item in data for run in _flat(item, ())}.values())
+    runs: dict[str, _Run] = {}
+    for run in (run for item in data for run in _flat(item, ())):
+        if run.id not in runs or run.end is not None:  # exported again when it had ended
+            runs[run.id] = run
     by_trace: dict[str, list[_Run]] = {}
-    for run in runs:
+    for run in runs.values():
         by_trace.setdefault(run.trace, []).append(run)
     traces: list[Trace] = []
     problems: list[str] = []
@@ -85,9 +91,10 @@ def _flat(data: Any, above: tuple[str, ...]) -> Iterator[_Run]:
         item, over = stack.pop()
         if not looks_like_run(item):
             continue
-        own = str(item.get("id") or id(item))
+        own = str(item.get("id") or item.get("run_id") or id(item))
         way = [part.partition("Z")[2] for part in str(item.get("dotted_order") or "").split(".")]
-        named = [str(i) for i in item.get("parent_run_ids") or () if i]
+        parents = item.get("parent_run_ids")
+        named = [str(i) for i in (parents if isinstance(parents, list) else []) if i]
         parent = [str(item["parent_run_id"])] if item.get("parent_run_id") else []
         ancestors = tuple(dict.fromkeys([*over, *way[:-1], *named, *parent]))
         trace = item.get("trace_id") or next(iter(ancestors), own)
@@ -126,7 +133,7 @@ def _trace(name: str, group: Sequence[_Run]) -> Trace:
     inner = _below_tools(group)
     outer = [run for run in group if run.id not in inner]
     spans = [run for run in outer if run.kind in (*_MODELS, "tool")]
-    timed = [run for run in spans if run.start is not None and run.end is not None]
+    timed = [run for run in spans if _is_timed(run)]
     notes: list[str] = []
     if not any(run.kind in _MODELS for run in spans):
         raise TraceError(
@@ -134,20 +141,36 @@ def _trace(name: str, group: Sequence[_Run]) -> Trace:
             "its root: Client().list_runs(trace_id=...)."
         )
     if not timed:
-        raise TraceError("none of its model and tool runs has both start_time and end_time.")
+        raise TraceError(
+            "none of its model and tool runs has both start_time and, not before it, end_time."
+        )
+    if not any(run.data.get("outputs") for run in spans if run.kind in _MODELS):
+        raise TraceError(
+            "its model runs have no outputs, so it is not known what they called. Export the runs "
+            "with their inputs and outputs."
+        )
     if len(timed) < len(spans):
-        notes.append(f"{len(spans) - len(timed)} runs without a start or an end were left out.")
+        notes.append(
+            f"{len(spans) - len(timed)} runs without a start, or without an end after it, were "
+            "left out."
+        )
     if inner:
         notes.append(f"{len(inner)} runs inside tools are part of those tools.")
-    known = [run for run in outer if run.start is not None and run.end is not None]
-    base = min(run.start or 0.0 for run in known)
     models, more = _chain([run for run in timed if run.kind in _MODELS])
     notes += more
+    # The clocks of tools may be others, and those that no message called do not count.
+    known = [run for run in outer if _is_timed(run) and run.kind != "tool"]
+    base = min(run.start or 0.0 for run in known)
     tools = [run for run in timed if run.kind == "tool"]
     record, asked, left = _record(name, base, models, tools)
     end = max((run.end or 0.0) - base for run in known)
     record = RunRecord(record.replies, record.tools, max(end, record.end), record.name)
     return Trace(record, asked, (*notes, *left))
+
+
+def _is_timed(run: _Run) -> bool:
+    """Whether it is known when the run started and when it ended."""
+    return run.start is not None and run.end is not None and run.end >= run.start
 
 
 def _chain(models: Sequence[_Run]) -> tuple[list[tuple[_Run, Message]], list[str]]:
@@ -184,18 +207,23 @@ def _record(
     found: list[ToolRun] = []
     free = sorted(tools, key=lambda run: run.start or 0.0)
     missing: dict[str, int] = {}
+    used: set[str] = set()
+    early = 0
     for index, (run, message) in enumerate(models):
         start, end = (run.start or 0.0) - base, (run.end or 0.0) - base
         asked[index] = _asked(run)
+        until = models[index + 1][0].start if index + 1 < len(models) else None
         calls = []
         for called in message.calls:
-            calls.append(called.id)
-            match = _match(called, free, (run.end or 0.0) - _LATE)
+            own = unused(called.id, used)
+            calls.append(own)
+            match = _match(called, free, (run.end or 0.0) - _LATE, until)
             if match is None:
                 missing[called.tool] = missing.get(called.tool, 0) + 1
                 continue
             free.remove(match)
-            found.append(_tool_run(called, match, end, base))
+            early += (match.start or 0.0) - base < end - _LATE
+            found.append(_tool_run(own, called, match, end, base))
         first = _first_token(run)
         replies.append(
             Reply(
@@ -217,6 +245,11 @@ def _record(
     notes = [
         f"{n} calls of {tool} without a tool run were left out." for tool, n in missing.items()
     ]
+    if early:
+        notes.append(
+            f"{early} tool runs began before the message that called them was complete, as if by "
+            "another clock: they are taken to begin right after it, and to last as long."
+        )
     if free:
         names = ", ".join(sorted({run.name for run in free}))
         notes.append(f"{len(free)} tool runs that no message called were left out: {names}.")
@@ -224,18 +257,18 @@ def _record(
     return RunRecord(tuple(replies), tuple(found), end, name), asked, notes
 
 
-def _match(called: Called, free: Sequence[_Run], after: float) -> _Run | None:
-    """The tool run of a call: by the call's id, else by name and arguments, else by name."""
-    for run in free:
-        if _call_id(run) == called.id:
-            return run
-    unnamed = [
-        run
-        for run in free
-        if run.name == called.tool and not _call_id(run) and (run.start or 0.0) >= after
-    ]
+def _match(called: Called, free: Sequence[_Run], after: float, until: float | None) -> _Run | None:
+    """The tool run of a call: by the call's id, else by name and arguments, else by name.
+
+    Where several would do, it is the first that began after the message. By its name alone it
+    must have begun before the next message.
+    """
+    named = [run for run in free if _call_id(run) == called.id]
+    unnamed = [run for run in free if run.name == called.tool and not _call_id(run)]
     same = [run for run in unnamed if _inputs(run) == called.args]
-    return next(iter([*same, *unnamed]), None)
+    later = [run for run in unnamed if after <= (run.start or 0.0) < (until or math.inf)]
+    ranked = [*sorted(named or same, key=lambda run: (run.start or 0.0) < after), *later]
+    return next(iter(ranked), None)
 
 
 def _call_id(run: _Run) -> str:
@@ -272,19 +305,20 @@ def _result(run: _Run) -> Any:
     return outputs
 
 
-def _tool_run(called: Called, run: _Run, issued: float, base: float) -> ToolRun:
+def _tool_run(call: str, called: Called, run: _Run, issued: float, base: float) -> ToolRun:
     result = _result(run)
     message = read_message(result)
     error = run.data.get("error")
     failed = bool(error) or (message is not None and message.failed)
     text = message.text if message is not None else as_text(result)
-    start, end = (run.start or 0.0) - base, (run.end or 0.0) - base
+    start = max((run.start or 0.0) - base, issued)
+    end = start + (run.end or 0.0) - (run.start or 0.0)
     return ToolRun(
-        called.id,
+        call,
         called.tool,
         issued,
-        max(start, issued),
-        max(end, issued),
+        start,
+        end,
         called.args or _inputs(run),
         state="failed" if failed else "resolved",
         result=str(error) if error and not text else text,
@@ -335,6 +369,9 @@ def _output_tokens(run: _Run, message: Message) -> int | None:
     outputs = run.data.get("outputs")
     llm = outputs.get("llm_output") if isinstance(outputs, Mapping) else None
     usage = llm.get("token_usage") if isinstance(llm, Mapping) else None
-    places = [run.data, usage if isinstance(usage, Mapping) else {}]
+    places = [
+        run.data,
+        *(u for u in (usage, run.data.get("token_usage")) if isinstance(u, Mapping)),
+    ]
     found = [message.output_tokens, *(place.get("completion_tokens") for place in places)]
     return next((n for n in found if isinstance(n, int) and n > 0), None)

@@ -13,7 +13,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-__all__ = ["Called", "Message", "as_text", "looks_like_message", "read_arguments", "read_message"]
+__all__ = [
+    "Called",
+    "Message",
+    "as_text",
+    "looks_like_message",
+    "read_arguments",
+    "read_message",
+    "unused",
+]
 
 _ROLES: Final = {
     "ai": "ai",
@@ -133,6 +141,16 @@ def read_arguments(given: Any) -> dict[str, Any]:
     if isinstance(given, Mapping):
         return {str(name): value for name, value in given.items()}
     return {} if given in (None, "") else {"input": given}
+
+
+def unused(call: str, used: set[str]) -> str:
+    """The id of a call, or one like it: some models number the calls of each message anew."""
+    own, more = call, 1
+    while own in used:
+        more += 1
+        own = f"{call} ({more})"
+    used.add(own)
+    return own
 
 
 def _calls(fields: Mapping[str, Any], content: Any) -> Iterator[Called]:

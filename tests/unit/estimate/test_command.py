@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from langchain_core.tools import tool
+from langchain_core.tools import BaseTool, tool
 
 from langchain_asyncfc import AsyncFCToolNode, Effects, effects
 from langchain_asyncfc.estimate.__main__ import main
@@ -23,6 +23,10 @@ def search(q: str) -> str:
 TOOLS = [search]
 NODE = AsyncFCToolNode([search], effects={"search": Effects(reads="web:")})
 HERE = "tests.unit.estimate.test_command"
+
+
+def made() -> list[BaseTool]:
+    return TOOLS
 
 
 @pytest.fixture
@@ -46,9 +50,11 @@ def test_it_says_what_would_be_saved(trace: str, capsys: pytest.CaptureFixture[s
     assert advice["alone"] == pytest.approx(6 - 5.01 - flag)
 
 
-@pytest.mark.parametrize("name", [f"{HERE}:TOOLS", f"{HERE}:NODE", f"{HERE}:search"])
+@pytest.mark.parametrize(
+    "name", [f"{HERE}:TOOLS", f"{HERE}:NODE", f"{HERE}:search", f"{HERE}:made"]
+)
 def test_labels_of_tools(trace: str, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """A list of tools, a node with effects of its own, and a single tool."""
+    """A list of tools, a node with effects of its own, a tool, and a function that makes tools."""
     assert main([trace, "--tools", name, "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert said["labelled"] == said["most"]
@@ -77,11 +83,11 @@ def test_the_report_is_readable(trace: str, capsys: pytest.CaptureFixture[str]) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--tools", "nowhere"], "must be module:attribute"),
-        (["--tools", "no_such_module:x"], "importing no_such_module failed"),
-        (["--tools", f"{HERE}:NONE"], "has no attribute 'NONE'"),
-        (["--tools", f"{HERE}:HERE"], "is a str; it must be a list"),
-        (["--effects", "none.json"], "cannot be read"),
+        (["--tools", "nowhere"], "must have the form module:name"),
+        (["--tools", "no_such_module:x"], "There is no module 'no_such_module'"),
+        (["--tools", f"{HERE}:NONE"], "there is no 'NONE'"),
+        (["--tools", f"{HERE}:HERE"], "is a str. Expected a list"),
+        (["--effects", "none.json"], "none.json: No such file"),
     ],
 )
 def test_labels_that_are_none(
@@ -95,7 +101,20 @@ def test_labels_that_are_none(
     assert err.count("\n") == 1
 
 
-@pytest.mark.parametrize("content", ["[", "[]", '{"search": {"reeds": "x"}}', '{"search": 3}'])
+def test_labels_of_tools_that_were_not_called(
+    trace: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A misspelt name in a file of labels is pointed out; the estimate is made all the same."""
+    path = tmp_path / "effects.json"
+    path.write_text('{"serach": {}}')
+    assert main([trace, "--effects", str(path)]) == 0
+    assert "no call of serach is in the trace; called are search." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[", "[]", '{"search": {"reeds": "x"}}', '{"search": 3}', '{"search": {"reads": 5}}'],
+)
 def test_effects_files_that_are_none(
     trace: str, tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -104,6 +123,19 @@ def test_effects_files_that_are_none(
     path.write_text(content)
     assert main([trace, "--effects", str(path)]) == 2
     assert str(path) in capsys.readouterr().err
+
+
+def test_a_trace_from_standard_input(
+    trace: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`-` reads it, and a standard input that is closed is said to be."""
+    with Path(trace).open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert main(["-"]) == 0
+    assert "2 tool calls, 7.00 s" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["-"]) == 2
+    assert "standard input is closed" in capsys.readouterr().err
 
 
 def test_the_command_itself(tmp_path: Path) -> None:

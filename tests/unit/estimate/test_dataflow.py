@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from langchain_asyncfc.estimate import dataflow
 from langchain_asyncfc.estimate.dataflow import careful, hopeful
 from langchain_asyncfc.estimate.story import Job, Step, Story
 
@@ -91,3 +92,9 @@ def test_the_latest_call_that_gave_a_value_counts() -> None:
         )
     )
     assert hopeful(told).references == {3: {"x": {2}}}
+
+
+def test_no_pattern_is_made_of_long_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results that are nowhere in what was known are not searched for as regular expressions."""
+    monkeypatch.setattr("re.search", None)
+    assert dataflow._is_telling("a page that is long " * 5_000, "what was known before")

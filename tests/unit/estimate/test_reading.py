@@ -133,6 +133,79 @@ def test_several_traces_in_one_file() -> None:
     assert "t3: its model called no tool" in traces[0].notes[-1]
 
 
+def test_runs_as_the_langsmith_command_exports_them() -> None:
+    """Their id is called `run_id`; what ran inside a tool is found all the same."""
+    inner = run("llm", "m", 1.2, 2, outputs=generated(ai("", ("z", "search", {}))))
+    inner["parent_run_id"] = "tool-1"
+    runs = [{"run_id": r.pop("id"), **r} for r in (*two_searches(), inner)]
+    runs[1]["token_usage"] = {"completion_tokens": 30}
+    trace = only(read_data(runs))
+    check_two_searches(trace.record)
+    assert trace.record.replies[0].output_tokens == 30
+
+
+def test_models_that_number_their_calls_anew_in_each_message() -> None:
+    """Two calls of one id, in two messages, are two calls with results of their own."""
+    runs = json.loads(json.dumps(two_searches()).replace('"id": "b"', '"id": "a"'))
+    history = json.loads(json.dumps(OPENAI_HISTORY).replace('"b"', '"a"'))
+    for data in (runs, {"messages": history, "timings": TIMINGS}):
+        trace = only(read_data(data))
+        assert [(t.start, t.end, t.result) for t in trace.record.tools] == [
+            (1, 3, "one"),
+            (4, 6, "two"),
+        ]
+        assert [r.calls for r in trace.record.replies] == [("a",), ("a (2)",), ()]
+        assert estimate([trace]).before == pytest.approx(7)
+
+
+def test_a_tool_with_another_clock() -> None:
+    """A run that begins before its call is taken to last as long; nothing is made of its clock."""
+    runs = two_searches()
+    runs[2] = run("tool", "search", -4, -2, inputs={"q": "x"}, outputs={"output": "one"})
+    trace = only(read_data(runs))
+    check_two_searches(trace.record)
+    assert any("1 tool runs began before the message" in note for note in trace.notes)
+
+
+def test_a_run_that_ends_before_it_starts() -> None:
+    """It is left out, and its time counts as time between replies."""
+    runs = two_searches()
+    runs[2]["start_time"], runs[2]["end_time"] = runs[2]["end_time"], runs[2]["start_time"]
+    trace = only(read_data(runs))
+    assert [t.call for t in trace.record.tools] == ["b"]
+    assert estimate([trace]).before == pytest.approx(7)
+    assert any("without an end after it" in note for note in trace.notes)
+
+
+def test_a_run_that_was_exported_twice() -> None:
+    """Once before it had ended: the one that has an end counts, in either order."""
+    runs = two_searches()
+    pending = {**runs[2], "end_time": None, "outputs": None}
+    for data in ([*runs, pending], [pending, *runs]):
+        check_two_searches(only(read_data(data)).record)
+
+
+def test_encodings_and_ends_of_lines(tmp_path: Path) -> None:
+    """What Windows' shell writes, and characters that Python takes for ends of lines."""
+    path = tmp_path / "runs.jsonl"
+    path.write_bytes("\r\n".join(map(json.dumps, two_searches())).encode("utf-16"))
+    check_two_searches(only(read_file(path)).record)
+    lines = [json.dumps({**r, "tags": ["\u2028\x85"]}, ensure_ascii=False) for r in two_searches()]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    check_two_searches(only(read_file(path)).record)
+
+
+@pytest.mark.parametrize(
+    "value", [10**400, 1e300, -1e300, "0001-01-01T00:00:00Z"], ids=["integer", "e", "-e", "year"]
+)
+@pytest.mark.parametrize("field", ["start_time", "end_time"])
+def test_moments_that_are_none(field: str, value: Any) -> None:
+    """Numbers beyond all calendars, and how some programs write that nothing was yet."""
+    runs = two_searches()
+    runs[2][field] = value
+    assert [t.call for t in only(read_data(runs)).record.tools] == ["b"]
+
+
 def test_what_was_left_out_is_said() -> None:
     """Runs without an end, calls without a tool run, and tool runs without a call."""
     runs = two_searches()
@@ -140,7 +213,7 @@ def test_what_was_left_out_is_said() -> None:
     runs.append(run("tool", "other", 1, 2, id="other"))
     trace = only(read_data(runs))
     assert [t.call for t in trace.record.tools] == ["a"]
-    assert any("1 runs without a start or an end" in note for note in trace.notes)
+    assert any("1 runs without a start, or without an end" in note for note in trace.notes)
     assert any("1 calls of search without a tool run" in note for note in trace.notes)
     assert any("no message called were left out: other" in note for note in trace.notes)
 
@@ -218,6 +291,11 @@ def test_saved_timelines() -> None:
 
 WRONG: dict[str, tuple[bytes, str]] = {
     "empty": (b"  \n", "the file is empty"),
+    "gzip": (b"\x1f\x8b\x08\x00", "packed by gzip; unpack it"),
+    "runs without outputs": (
+        json.dumps([{**r, "outputs": None} for r in two_searches()]).encode(),
+        "no outputs",
+    ),
     "binary": (b"\x89PNG\r\n\x1a\n\x00\xff", "no text in UTF-8"),
     "text": (b"hello", "this is no JSON"),
     "csv": (b"id,name\n1,x\n", "this is no JSON"),
@@ -282,7 +360,22 @@ def test_files_that_are_not_there(tmp_path: Path) -> None:
         read_file(tmp_path)
 
 
-JUNK = [None, True, 0, -1.5, 1e308, "", "x", [], [None], {}, {"type": "ai"}, "2026-01-01", [[]]]
+JUNK = [
+    None,
+    True,
+    0,
+    -1.5,
+    1e308,
+    10**400,
+    "",
+    "x",
+    [],
+    [None],
+    {},
+    {"type": "ai"},
+    "2026-01-01",
+    [[]],
+]
 
 
 def _places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
