@@ -26,12 +26,13 @@ from langchain_asyncfc.records import CONTROL_TOOLS, is_pending, outcomes_in
 from langchain_asyncfc.timeline.clock import Clock
 from langchain_asyncfc.timeline.spans import Reply, RunRecord, ToolRun, Wait
 
-__all__ = ["Recorder"]
+__all__ = ["MAX_TEXT", "Recorder"]
 
 _NAMESPACE: Final = "langgraph_checkpoint_ns"
 """Where LangGraph says in metadata which task runs: the graph's namespace, `|`, node and task."""
-_TEXT: Final = 2000
-"""Characters that are kept of a text."""
+MAX_TEXT: Final = 100_000
+"""Characters of a text that a record has by default: some 25,000 tokens, more than most tools
+give that have an eye on a model's context, and no megabytes for each of thousands of calls."""
 
 
 @dataclass(slots=True)
@@ -99,12 +100,26 @@ class Recorder(BaseCallbackHandler):
         name: A name for titles; by default that of the first run.
         clock: Gives the time in seconds. By default that of the event loop where a run has one
             that keeps its own, as in virtual time, and else the computer's.
+        max_text: The characters of a result, reply or error that a record has; `None` for all.
+
+    Raises:
+        ValueError: When `max_text` is less than 1.
     """
 
     run_inline = True
     """LangChain calls it at once, in the thread of the event, so that times are exact."""
 
-    def __init__(self, name: str = "", *, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        clock: Callable[[], float] | None = None,
+        max_text: int | None = MAX_TEXT,
+    ) -> None:
+        if max_text is not None and max_text < 1:
+            msg = f"max_text must be a number of characters from 1 on, or None, not {max_text!r}."
+            raise ValueError(msg)
+        self._max_text = max_text
         self._name = name
         self._given_clock = clock
         self._lock = threading.Lock()
@@ -259,7 +274,7 @@ class Recorder(BaseCallbackHandler):
             reply = self._open_replies.pop(run_id, None)
             if reply is not None:
                 reply.end, reply.failed = self._now(), True
-                reply.text = _shortened(f"{type(error).__name__}: {error}")
+                reply.text = f"{type(error).__name__}: {error}"
 
     def _note_call(
         self, call_id: str, name: str, args: Mapping[str, Any], reply: _OpenReply
@@ -380,7 +395,7 @@ class Recorder(BaseCallbackHandler):
             replies = [self._reply(reply, end) for reply in self._replies]
             tools = [self._tool(tool, end) for tool in self._tools]
             tools += [
-                _never_started(call_id, call)
+                self._never_started(call_id, call)
                 for call_id, call in self._calls.items()
                 if call.delivered is not None and not call.runs
             ]
@@ -401,7 +416,7 @@ class Recorder(BaseCallbackHandler):
             first_token=reply.first_token,
             input_tokens=usage.get("input_tokens"),
             output_tokens=usage.get("output_tokens"),
-            text=reply.text if message is None else _shortened(str(message.text)),
+            text=self._shortened(reply.text if message is None else str(message.text)),
             failed=reply.failed,
             tools=tuple(call["name"] for call in calls),
             agent=reply.agent,
@@ -423,13 +438,41 @@ class Recorder(BaseCallbackHandler):
             args=tool.args,
             future=tool.future,
             state="cancelled" if left else tool.state,  # LangChain says nothing of such an end
-            result=_text_of(tool.result),
+            result=self._text_of(tool.result),
             waits=tuple(_waits(tool, issued)),
             delivered=tool.delivered,
             agent=tool.agent if call is None else call.agent,
             run=tool.place.run,
             within=_within(tool.place),
         )
+
+    def _never_started(self, call_id: str, call: _Call) -> ToolRun:
+        """The span of a call that ended before any tool ran: skipped, refused, or never valid."""
+        assert call.delivered is not None  # noqa: S101 - only asked of those
+        return ToolRun(
+            call=call_id,
+            tool=call.name,
+            issued=call.issued,
+            start=call.delivered,
+            end=call.delivered,
+            args=call.args,
+            future=call.future,
+            state=call.state,
+            result=self._text_of(call.result),
+            delivered=call.delivered,
+            agent=call.agent,
+            run=call.place.run,
+            within=_within(call.place),
+        )
+
+    def _text_of(self, result: Any) -> str:
+        if isinstance(result, BaseMessage):
+            return self._shortened(str(result.text))
+        return self._shortened(result if isinstance(result, str) else repr(result))
+
+    def _shortened(self, text: str) -> str:
+        most = self._max_text
+        return text if most is None or len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _waits(tool: _OpenTool, issued: float) -> list[Wait]:
@@ -443,26 +486,6 @@ def _waits(tool: _OpenTool, issued: float) -> list[Wait]:
         )
         for waited in tool.waits
     ]
-
-
-def _never_started(call_id: str, call: _Call) -> ToolRun:
-    """The span of a call that ended before any tool ran: skipped, refused, or never valid."""
-    assert call.delivered is not None  # noqa: S101 - only asked of those
-    return ToolRun(
-        call=call_id,
-        tool=call.name,
-        issued=call.issued,
-        start=call.delivered,
-        end=call.delivered,
-        args=call.args,
-        future=call.future,
-        state=call.state,
-        result=_text_of(call.result),
-        delivered=call.delivered,
-        agent=call.agent,
-        run=call.place.run,
-        within=_within(call.place),
-    )
 
 
 def _within(place: _Place) -> str:
@@ -480,13 +503,3 @@ def _state_of(error: BaseException) -> str:
     if isinstance(error, ToolCancelled | asyncio.CancelledError):
         return "cancelled"
     return "failed"
-
-
-def _text_of(result: Any) -> str:
-    if isinstance(result, BaseMessage):
-        return _shortened(str(result.text))
-    return _shortened(result if isinstance(result, str) else repr(result))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"

@@ -20,6 +20,7 @@ def _reply(start: float, end: float, *calls: str, **more: str | int) -> Reply:
 
 
 def _run(call: str, issued: float, start: float, end: float, **more: object) -> ToolRun:
+    more = {"future": call} | more
     return ToolRun(call, "work", issued, start, end, **more)  # type: ignore[arg-type]
 
 
@@ -55,6 +56,20 @@ def test_order_inside_of_a_message() -> None:
     figures = figures_of(RunRecord((_reply(0, 1, "a", "b"), _reply(5, 6)), tools, 6))
     _close(figures, synchronous=4, spent_on_order=2, waited=1)
     assert [span.start for span in figures.path] == [0, 1, 3, 5]
+
+
+def test_calls_that_tool_node_ran_itself() -> None:
+    """Calls that never became futures took what they took, also where threads were short."""
+    tools = tuple(_run(name, 1, at, at + 2, future="") for name, at in (("a", 1), ("b", 3)))
+    figures = figures_of(RunRecord((_reply(0, 1, "a", "b"), _reply(5, 6)), tools, 6))
+    _close(figures, synchronous=6, spent_on_order=0, one_at_a_time=6)
+    assert figures.headline() == "6.0 s, synchronous: nothing overlapped"
+    assert "this run was one: nothing overlapped" in str(figures)
+
+
+def test_a_run_without_calls() -> None:
+    """There is nothing that could have overlapped."""
+    assert figures_of(RunRecord((_reply(0, 1),), (), 1)).headline() == "1.0 s"
 
 
 def test_a_turn_that_ended_too_early_is_an_extra_one() -> None:
