@@ -10,8 +10,8 @@ called again when all of them have ended. A synchronous run is taken to have
 - the same time in which neither the model nor a tool worked.
 
 `ToolNode` has a pool of threads for tools that are not async, of as many as the machine has cores
-and four more, at most 32. Of more such calls in a message some would have waited for a thread, which
-a record cannot tell: the synchronous run of those would have taken longer than is said here.
+and four more, at most 32. Of more such calls in a message some would have waited for a thread,
+which a record cannot tell: that synchronous run would have taken longer than is said here.
 
 So the time of a synchronous run and that of the run itself differ by four parts, exactly:
 

@@ -84,7 +84,7 @@ class Timeline(Recorder):
         Raises:
             ImportError: When Altair or vl-convert is not installed.
         """
-        from langchain_asyncfc.timeline.drawing import page  # noqa: PLC0415 - needs an extra
+        from langchain_asyncfc.timeline.pages import page  # noqa: PLC0415 - needs an extra
 
         Path(path).write_text(page(self.record()), encoding="utf-8")
 
@@ -98,7 +98,7 @@ class Timeline(Recorder):
         Raises:
             ImportError: When Altair or vl-convert is not installed.
         """
-        from langchain_asyncfc.timeline.drawing import image  # noqa: PLC0415 - needs an extra
+        from langchain_asyncfc.timeline.images import image  # noqa: PLC0415 - needs an extra
 
         Path(path).write_bytes(image(self.record(), scale=scale))
 
@@ -122,7 +122,7 @@ class Timeline(Recorder):
     def _repr_html_(self) -> str:
         """The picture for notebooks: self-contained, so that it stays when they are converted."""
         try:
-            from langchain_asyncfc.timeline.drawing import frame  # noqa: PLC0415 - needs an extra
+            from langchain_asyncfc.timeline.pages import frame  # noqa: PLC0415 - needs an extra
         except ImportError:
             return f"<pre>{html.escape(self.summary())}</pre>"
         return frame(self.record())

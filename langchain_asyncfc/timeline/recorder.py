@@ -205,9 +205,9 @@ class Recorder(BaseCallbackHandler):
     ) -> None:
         """Note that a chat model is called, and which outcomes it is told of."""
         with self._lock:
-            now = self._begin_reply(serialized, run_id, parent_run_id, metadata, kwargs)
+            reply = self._begin_reply(serialized, run_id, parent_run_id, metadata, kwargs)
             for batch in messages:
-                self._note_deliveries(batch, now)
+                self._note_deliveries(batch, reply)
 
     def on_llm_start(
         self,
@@ -231,7 +231,7 @@ class Recorder(BaseCallbackHandler):
         parent_run_id: UUID | None,
         metadata: dict[str, Any] | None,
         kwargs: Mapping[str, Any],
-    ) -> float:
+    ) -> _OpenReply:
         place = self._place(run_id, parent_run_id, kwargs.get("name"))
         now = self._now()
         model = (metadata or {}).get("ls_model_name") or kwargs.get("name")
@@ -239,7 +239,7 @@ class Recorder(BaseCallbackHandler):
         reply = _OpenReply(now, str(model), _agent(metadata), place)
         self._replies.append(reply)
         self._open_replies[run_id] = reply
-        return now
+        return reply
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Note when the first token came."""
@@ -346,7 +346,7 @@ class Recorder(BaseCallbackHandler):
 
     # -- deliveries ------------------------------------------------------------------------------
 
-    def _note_deliveries(self, messages: Sequence[BaseMessage], now: float) -> None:
+    def _note_deliveries(self, messages: Sequence[BaseMessage], reply: _OpenReply) -> None:
         """Note the calls of whose outcomes the model is told now, for the first time.
 
         What is new mostly stands at the end, so it is looked for from there, and no further than
@@ -354,27 +354,42 @@ class Recorder(BaseCallbackHandler):
         """
         if not self._untold:
             return
-        futures = {
-            run.future: call_id
-            for call_id, call in self._untold.items()
-            for run in call.runs
-            if run.future
-        }
+        futures = self._untold_futures(reply)
         for message in reversed(messages):
             if not self._untold:
                 return
             if not isinstance(message, ToolMessage):
                 continue
             states = outcomes_in(message)
+            known = self._calls.get(message.tool_call_id)
+            named = {run.future for run in known.runs} if known is not None else set()
             for future, state in states.items():
-                if future in futures and futures[future] != message.tool_call_id:
-                    self._tell(futures[future], now, future, state, message)
+                if future in futures and future not in named:
+                    self._tell(futures[future], reply.start, future, state, message)
             if not is_pending(message):
-                own = next((i for i in states if i not in futures), "")
-                own = next((i for i in states if futures.get(i) == message.tool_call_id), own)
+                own = next((i for i in states if i in named), "")
+                own = own or next((i for i in states if i not in futures), "")
                 state = "failed" if message.status == "error" else "resolved"
                 told = states.get(own, state)
-                self._tell(message.tool_call_id, now, own, told, message)
+                self._tell(message.tool_call_id, reply.start, own, told, message)
+
+    def _untold_futures(self, reply: _OpenReply) -> dict[str, str]:
+        """The calls by the ids of their futures, as a reply's model knows them.
+
+        Each agent counts its own futures, so several that run beside each other have calls of the
+        same id. Those of the same agent go before those of another one that it shares messages
+        with, and before those of an earlier run.
+        """
+        found: dict[str, tuple[int, str]] = {}
+        for call_id, call in self._untold.items():
+            beside = call.place.within is reply.place.within
+            if not beside and call.place.root == reply.place.root:
+                continue
+            rank = (beside and call.agent == reply.agent) + beside
+            for run in call.runs:
+                if run.future and rank >= found.get(run.future, (0, ""))[0]:
+                    found[run.future] = rank, call_id
+        return {future: call_id for future, (_, call_id) in found.items()}
 
     def _tell(
         self, call_id: str, now: float, future: str, state: str, message: ToolMessage

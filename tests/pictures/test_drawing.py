@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from langchain_asyncfc.timeline import Reply, RunRecord, Timeline, ToolRun, Wait
-from langchain_asyncfc.timeline.drawing import chart, frame, image, page
+from langchain_asyncfc.timeline.drawing import chart
+from langchain_asyncfc.timeline.images import image
 from langchain_asyncfc.timeline.marks import marks_of
+from langchain_asyncfc.timeline.pages import frame, page
 from tests.pictures.conftest import DRAWN
 
 HOSTILE = "</script><script>throw new Error('ran')</script><b>&\ud800 [[1]]"
@@ -86,7 +88,9 @@ def test_a_chart_is_altairs() -> None:
     assert spec["width"] == 500
     kinds = {row["kind"] for row in spec["datasets"]["asyncfc_bars"]}
     assert {"decoding", "tool running", "tool call waiting", "failed or cancelled"} <= kinds
-    assert spec["title"]["text"].startswith("small: 6.0 s; a synchronous run would have taken")
+    assert " ".join(spec["title"]["text"]).startswith(
+        "small: 6.0 s; a synchronous run would have taken"
+    )
 
 
 def test_a_page_is_drawn_offline(tmp_path: Path, opened: Callable[[Path], Any]) -> None:
@@ -132,7 +136,8 @@ def test_in_a_notebook(tmp_path: Path, opened: Callable[[Path], Any]) -> None:
 def test_without_the_drawing_library(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     """Numbers are there, a notebook shows them, and the error says what to install."""
     monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.delitem(sys.modules, "langchain_asyncfc.timeline.drawing", raising=False)
+    for module in ("libraries", "drawing", "pages", "images"):
+        monkeypatch.delitem(sys.modules, f"langchain_asyncfc.timeline.{module}", raising=False)
     timeline = Recorded(small_run())
     with pytest.raises(ImportError, match=r"pip install 'langchain-asyncfc\[viz\]'"):
         timeline.chart()
