@@ -158,9 +158,10 @@ def _lanes_axis(marks: Marks) -> alt.Y:
         ),
         axis=alt.Axis(
             values=places,
+            tickCount=len(places) + 1,  # with fewer, Vega leaves out every other one of `values`
             labelExpr=f"{told} : ''" if told else "''",
             labelFontSize=max(smallest, min(largest, gap - 1)),
-            # Vega leaves out more names than overlap, so it is asked only where some have to go.
+            # Names are left out only where not even small letters have room.
             labelOverlap="greedy" if gap < smallest else False,
             grid=False,
             ticks=False,
@@ -289,7 +290,7 @@ def _arrows(marks: Marks) -> list[alt.Chart]:
     hover = [alt.Tooltip("what:N", title="arrow"), alt.Tooltip("waited:N", title="for")]
     lines = (
         alt.Chart(data)
-        .mark_rule(clip=True, color=_INK, strokeWidth=1, opacity=opacity)
+        .mark_rule(clip=True, color=_INK, strokeWidth=1, strokeOpacity=opacity)
         .encode(x=alt.X("x:Q"), x2="x2:Q", y=alt.Y("y:Q"), y2="y2:Q", tooltip=hover)
     )
     heads = (
@@ -300,7 +301,8 @@ def _arrows(marks: Marks) -> list[alt.Chart]:
             filled=True,
             color=_INK,
             size=55 if few else 25,
-            opacity=opacity,
+            fillOpacity=opacity,
+            strokeOpacity=opacity,
         )
         .encode(x=alt.X("x2:Q"), y=alt.Y("y2:Q"), tooltip=hover)
     )

@@ -21,12 +21,17 @@ __all__ = ["image", "stacked"]
 
 _MANY: Final = 2000
 """Bars from which they are thinned out."""
+_ARROWS: Final = 100
+"""How many of the longest are drawn then."""
+_SHAPE: Final = ("start", "end", "top", "bottom", "kind")
 _GAP: Final = 20
 """Pixels between one picture and the next."""
 _HEADING: Final = 30
 """Pixels of a heading."""
 _SIZE: Final = re.compile(r'<svg[^>]*?\bwidth="([\d.]+)"[^>]*?\bheight="([\d.]+)"')
 _FONT: Final = 'font-family="sans-serif" font-size="16" font-weight="bold" fill="#222222"'
+
+_SMALL: Final = 'font-family="sans-serif" font-size="12" fill="#666666"'
 
 
 def image(record: RunRecord, *, width: int = 960, scale: float = 2.0) -> bytes:
@@ -53,7 +58,8 @@ def stacked(
     Args:
         runs: A heading and a run for each, from above.
         width: Of the lanes, in pixels of the chart.
-        titled: Whether each picture has its own title, with its figures, below the heading.
+        titled: Whether each picture has its own title, with its figures, below the heading. If
+            not, only the last one says what colours and signs mean.
         scale: Pixels of the image for one of the chart.
     """
     until = max((record.end for _, record in runs), default=0.0)
@@ -61,7 +67,7 @@ def stacked(
     for number, (text, record) in enumerate(runs):
         last = number == len(runs) - 1
         look = Look(width, until, titled=titled, legend=titled or last, hover=False)
-        svg = str(vl_convert.vegalite_to_svg(_spec(record, look), vl_version=VERSION))
+        svg = _svg(record, look)
         size = _SIZE.search(svg)
         assert size is not None  # noqa: S101 - Vega always gives the size
         parts.append(f'<text x="8" y="{top + 20:.0f}" {_FONT}>{html.escape(text)}</text>')
@@ -69,11 +75,19 @@ def stacked(
         parts.append(f"{moved}{_own_names(svg, f'part{number}-')}</g>")
         top += _HEADING + float(size[2]) + (0 if last else _GAP)
         wide = max(wide, float(size[1]))
+    if runs and not titled:
+        signs = "; ".join(marks_of(runs[-1][1]).signs)
+        parts.append(f'<text x="8" y="{top + 8:.0f}" {_SMALL}>{html.escape(signs)}</text>')
+        top += _GAP
     whole = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{top:.0f}">'
         f'<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>'
     )
     return bytes(vl_convert.svg_to_png(whole, scale=scale))
+
+
+def _svg(record: RunRecord, look: Look) -> str:
+    return str(vl_convert.vegalite_to_svg(_spec(record, look), vl_version=VERSION))
 
 
 def _own_names(svg: str, prefix: str) -> str:
@@ -84,8 +98,12 @@ def _own_names(svg: str, prefix: str) -> str:
 
 def _spec(record: RunRecord, look: Look) -> dict[str, Any]:
     marks = marks_of(record)
-    if len(marks.bars) > _MANY and isinstance(look.width, int):
-        marks = _thinned(marks, (look.until or record.end or 1.0) / look.width)
+    pixel = (look.until or record.end or 1.0) / int(look.width)
+    # Nobody can zoom into an image, so a label for which there is no room is never seen.
+    seen = [row for row in marks.labels if row["end"] - row["start"] > row["room"] * pixel]
+    marks = replace(marks, labels=seen)
+    if len(marks.bars) > _MANY:
+        marks = _thinned(marks, pixel)
     return specification(record, marks, look)
 
 
@@ -97,7 +115,13 @@ def _thinned(marks: Marks, pixel: float) -> Marks:
         pixel: Seconds of a pixel.
     """
     told = {(int(row["time"] / pixel / 2), row["lane"]): row for row in marks.told}
-    return replace(marks, bars=_joined(marks.bars, pixel), told=list(told.values()))
+    return replace(
+        marks,
+        bars=_joined(marks.bars, pixel),
+        path=_joined(marks.path, pixel),
+        arrows=marks.arrows[:_ARROWS],
+        told=list(told.values()),
+    )
 
 
 def _joined(bars: Iterable[dict[str, Any]], pixel: float) -> list[dict[str, Any]]:
@@ -105,12 +129,12 @@ def _joined(bars: Iterable[dict[str, Any]], pixel: float) -> list[dict[str, Any]
     joined: list[dict[str, Any]] = []
     last: dict[tuple[Any, ...], dict[str, Any]] = {}
     for bar in sorted(bars, key=lambda bar: bar["start"]):
-        lane = (bar["kind"], bar["top"], bar["bottom"])
+        lane = (bar.get("kind"), bar["top"], bar["bottom"])
         before = last.get(lane)
         if before is not None and bar["start"] - before["end"] < pixel:
             before["end"] = max(before["end"], bar["end"])
         else:
-            row = {name: bar[name] for name in ("start", "end", "top", "bottom", "kind")}
+            row = {name: bar[name] for name in _SHAPE if name in bar}
             last[lane] = row
             joined.append(row)
     return joined
