@@ -106,7 +106,7 @@ def readme() -> bytes:
         f"AsyncFCToolNode: {after.end:.1f} s, {before.end / after.end:.2f} times as fast",
     )
     runs = list(zip(headings, (before, after), strict=True))
-    return stacked(runs, width=WIDTH, titled=False, scale=1.5)
+    return stacked(runs, width=WIDTH, titled=False)
 
 
 def main() -> None:
