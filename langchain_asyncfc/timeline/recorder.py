@@ -189,7 +189,21 @@ class Recorder(BaseCallbackHandler):
         with self._lock:
             if run_id in self._open_roots:
                 self._open_roots.discard(run_id)
-                self._now()
+                self._end_left(run_id, self._now())
+
+    def _end_left(self, root: UUID, now: float) -> None:
+        """End what a cancelled run has left: LangChain says nothing of the end of such spans.
+
+        Detached futures go on, and what they run.
+        """
+        for run_id, reply in list(self._open_replies.items()):
+            if reply.place.root == root and not _goes_on(reply.place.within):
+                reply.end, reply.failed = now, True
+                del self._open_replies[run_id]
+        for run_id, tool in list(self._open_tools.items()):
+            if tool.place.root == root and not _goes_on(tool):
+                tool.end, tool.state = now, "cancelled"
+                del self._open_tools[run_id]
 
     # -- replies ---------------------------------------------------------------------------------
 
@@ -414,9 +428,10 @@ class Recorder(BaseCallbackHandler):
                 for call_id, call in self._calls.items()
                 if call.delivered is not None and not call.runs
             ]
+            order = {call_id: n for n, call_id in enumerate(self._calls)}
             name, began = self._name or self._run_name, self._clock.began
         replies.sort(key=lambda reply: reply.start)
-        tools.sort(key=lambda tool: (tool.issued, tool.start))
+        tools.sort(key=lambda tool: (tool.issued, order.get(tool.call, -1), tool.start))
         return RunRecord(tuple(replies), tuple(tools), end, name, began)
 
     def _reply(self, reply: _OpenReply, now: float) -> Reply:
@@ -441,7 +456,6 @@ class Recorder(BaseCallbackHandler):
 
     def _tool(self, tool: _OpenTool, now: float) -> ToolRun:
         call = self._calls.get(tool.call)
-        left = tool.end is None and tool.place.root not in self._open_roots and not tool.future
         longest = max((waited.end for waited in tool.waits), default=0.0)
         issued = max(0.0, tool.start - longest) if call is None else call.issued
         return ToolRun(
@@ -452,7 +466,7 @@ class Recorder(BaseCallbackHandler):
             end=now if tool.end is None else tool.end,
             args=tool.args,
             future=tool.future,
-            state="cancelled" if left else tool.state,  # LangChain says nothing of such an end
+            state=tool.state,
             result=self._text_of(tool.result),
             waits=tuple(_waits(tool, issued)),
             delivered=tool.delivered,
@@ -501,6 +515,15 @@ def _waits(tool: _OpenTool, issued: float) -> list[Wait]:
         )
         for waited in tool.waits
     ]
+
+
+def _goes_on(tool: _OpenTool | None) -> bool:
+    """Whether a tool, or one that runs it, is a future that has not ended."""
+    while tool is not None:
+        if tool.future and tool.end is None:
+            return True
+        tool = tool.place.within
+    return False
 
 
 def _within(place: _Place) -> str:
