@@ -86,6 +86,55 @@ def test_an_answer_is_not_an_extra_turn() -> None:
     assert extra_replies(record) == set()
 
 
+def test_a_reply_that_failed_is_not_an_extra_turn() -> None:
+    """A synchronous run would have had it too."""
+    replies = (_reply(0, 1, "a"), _reply(1, 2, failed=True), _reply(4, 5))
+    record = RunRecord(replies, (_run("a", 1, 1, 4, delivered=4),), 5)
+    assert extra_replies(record) == set()
+
+
+def test_runs_beside_each_other() -> None:
+    """Two runs of one timeline at the same time do not overlap with each other's decoding."""
+    replies = (_reply(0, 1, "a", run=1), _reply(3, 4, run=1), _reply(1, 3, "b", run=2))
+    tools = (_run("a", 1, 1, 3, run=1, delivered=3), _run("b", 3, 3, 4, run=2))
+    figures = figures_of(RunRecord(replies, tools, 4))
+    _close(figures, synchronous=4, saved_by_overlap=0, saved_by_parallel=0)
+
+
+def test_a_long_agent_beside_two_short_ones() -> None:
+    """All three ran at the same time, so only the longest of them counts."""
+    agents = (("a:1", 0, 10), ("b:1", 1, 3), ("c:1", 5, 8))
+    replies = tuple(
+        reply
+        for agent, start, end in agents
+        for reply in (
+            _reply(start, start + 0.5, agent, agent=agent),
+            _reply(start + 0.5, end, agent=agent),
+        )
+    )
+    tools = tuple(
+        _run(agent, start + 0.5, start + 0.5, end, agent=agent) for agent, start, end in agents
+    )
+    figures = figures_of(RunRecord(replies, tools, 10))
+    _close(figures, saved_by_overlap=9.5, synchronous=19.5)
+
+
+def test_the_path_stays_with_its_agent() -> None:
+    """A reply did not wait for what another agent was told at the same moment."""
+    replies = (
+        _reply(0, 1, "a", agent="a:1"),
+        _reply(0, 2, "b", agent="b:1"),
+        _reply(4, 6, agent="a:1"),
+        _reply(4, 5, agent="b:1"),
+    )
+    tools = (
+        _run("a", 1, 1, 3, agent="a:1", delivered=4),
+        _run("b", 2, 2, 4, agent="b:1", delivered=4),
+    )
+    path = critical_path(RunRecord(replies, tools, 6))
+    assert {span.agent for span in path} == {"a:1"}
+
+
 def test_agents_beside_each_other() -> None:
     """Of two agents that ran at the same time the one counts that would have ended last."""
     replies = tuple(
