@@ -196,6 +196,7 @@ def test_first_tokens_and_usage() -> None:
         timeline, _ = timed(graph_of(asyncfc(), [reply], streaming=streaming, **pace))
         [seen] = timeline.record().replies
         assert (seen.first_token is not None) == streaming
+        assert (seen.first_token or 0.0) < 0.6  # the first one, not the last
         assert seen.output_tokens == 5
         assert seen.end == pytest.approx(0.9)
         assert seen.model == "ScriptedChatModel"

@@ -64,7 +64,8 @@ def test_figures_are_what_the_agent_takes(delivery: str) -> None:
     assert {run.delivered for run in timeline.record().tools} == {6}
 
 
-def test_subagents_beside_each_other() -> None:
+@pytest.mark.parametrize("delivery", ["in_place", "append"])
+def test_subagents_beside_each_other(delivery: str) -> None:
     """Each counts its own futures; none is told of those of another one that have the same ids."""
     length = {"a": 1.0, "b": 3.0}
 
@@ -80,7 +81,7 @@ def test_subagents_beside_each_other() -> None:
     async def delegate(what: str) -> str:
         """Have another agent do it."""
         calls = AIMessage("", tool_calls=[call("look", what=what)])
-        inner = agent_of([look], [calls, "too early", f"{what} is done"])
+        inner = agent_of([look], [calls, "too early", f"{what} is done"], delivery=delivery)
         return str((await inner.ainvoke(GO))["messages"][-1].text)
 
     calls = AIMessage("", tool_calls=[call("delegate", what=what) for what in length])
