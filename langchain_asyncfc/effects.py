@@ -92,8 +92,8 @@ class Effects:
         reads: Resource paths that the tool reads; templates over its arguments are allowed.
         writes: Resource paths that it writes.
         fence: Wait for every earlier call, and start only if none of them failed.
-        idempotent: Running it twice is as good as once, so a call that a crash interrupts may be
-            run again.
+        idempotent: Running it twice is as good as once. After a crash such a call runs again; one
+            that writes and is not idempotent is delivered as lost.
         foreground: Never a future: references are resolved first, then it runs in the step.
             For tools that a human approves or that interrupt.
         ack: The model needs no value of it, only success.

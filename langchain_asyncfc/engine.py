@@ -199,20 +199,32 @@ class Engine:
             scheduler,
             thread,
             in_run=run is not None,
-            waits=self.waits or switch is False or not self._comes_back(run, thread, begins=begins),
+            waits=self.waits
+            or switch is False
+            or not self._comes_back(run, thread, begins=begins, alone=_is_first(config)),
             whole=run is None or run.reviewed,
             place=thread_key(config),
             begins=begins,
             resumed=resumed,
         )
 
-    def _comes_back(self, run: GraphRun | None, thread: Thread, *, begins: bool) -> bool:
-        """Whether futures may be left behind, since the run comes back at the end of its turn."""
+    def _comes_back(
+        self, run: GraphRun | None, thread: Thread, *, begins: bool, alone: bool
+    ) -> bool:
+        """Whether futures may be left behind, since the run comes back at the end of its turn.
+
+        Args:
+            run: The run of the graph.
+            thread: What its messages say.
+            begins: Whether the step is one of those with which the run goes on.
+            alone: Whether no step of the graph came before, so that no model has run in it. A
+                node that is tried alone is not warned of.
+        """
         if self._reviews or run is None or run.reviewed:
             return True
         if begins:
             return thread.instructed  # an earlier run of the graph left some
-        if not self._warned:
+        if not self._warned and not alone:
             self._warned = True
             _logger.warning(
                 "Every result is waited for, because nothing in this run looks after unfinished "
@@ -229,6 +241,11 @@ class Engine:
         if limit not in self._lanes:
             self._lanes[limit] = Lane(self._executor, limit)
         return self._lanes[limit]
+
+
+def _is_first(config: RunnableConfig) -> bool:
+    """Whether a step is the first one of its graph, as far as LangGraph says."""
+    return (config.get("metadata") or {}).get("langgraph_step") == 1
 
 
 def _check_options(grace: float, max_concurrency: int | None) -> None:

@@ -1,4 +1,4 @@
-"""The picture of a run, drawn by Altair: in notebooks, as a page, and as an image.
+"""The picture of a run as a chart of Altair, which pages and images are made of.
 
 Lanes of the model above those of the tools, time from left to right. Wheel and drag change the
 time that is seen; labels come as soon as there is room for them. The marks are drawn on a canvas,
@@ -7,40 +7,57 @@ which holds ten thousand of them.
 
 from __future__ import annotations
 
-import functools
-import html
-import json
+import itertools
+import textwrap
+from dataclasses import dataclass
 from typing import Any, Final
 
 from langchain_asyncfc.timeline.figures import figures_of
+from langchain_asyncfc.timeline.libraries import alt
 from langchain_asyncfc.timeline.marks import KINDS, Marks, marks_of
 from langchain_asyncfc.timeline.spans import RunRecord
 from langchain_asyncfc.timeline.words import shortened
 
-try:
-    import altair as alt
-    import vl_convert
-except ImportError as _error:
-    _MESSAGE = (
-        "The picture of a timeline needs Altair and vl-convert: "
-        "pip install 'langchain-asyncfc[viz]'. Its numbers, and to_chrome_trace, do not."
-    )
-    raise ImportError(_MESSAGE) from _error
-
-__all__ = ["chart", "frame", "image", "page"]
+__all__ = ["Look", "chart", "heading", "lane_height", "specification"]
 
 _HEIGHT: Final = 26
 """Pixels of a lane, where there are few."""
 _TALLEST: Final = 1100
 """Pixels of all lanes: what a screen shows, and a little to scroll. More lanes get thinner."""
 _THINNEST: Final = 2
-_VERSION: Final = ".".join(alt.SCHEMA_VERSION.removeprefix("v").split(".")[:2])
-"""The version of Vega-Lite for which Altair writes, as vl-convert names it."""
 _INK: Final = "#333333"
 _MANY: Final = 2000
 """Marks from which what parts them is left out, and moments are small."""
-_ROOM: Final = 30
-"""Pixels that a bar needs to be labelled."""
+_FEW: Final = 60
+"""Arrows or moments that a picture shows in full; more stand in each other's way."""
+_LEGEND: Final = 190
+"""Pixels of an entry of the legend, about: the longest text and its square."""
+_LETTER: Final = 6.4
+_LARGE_LETTER: Final = 8.6
+"""Pixels of a letter in the subtitle and in the title, about. Source: Vega's sans-serif."""
+_NAME: Final = (7, 12)
+"""Pixels of the smallest and of the largest letters of a lane's name."""
+_ASIDE: Final = 100
+"""Pixels of the names of lanes, about, beside which a title may stand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a chart is made.
+
+    Attributes:
+        width: Of the lanes in pixels; `"container"` for that of what it stands in.
+        until: The end of the time that is shown, in seconds; the end of the run by default.
+        titled: Whether it has a title.
+        legend: Whether it says what its colours and signs mean.
+        hover: Whether it has texts for hovering.
+    """
+
+    width: int | str = 960
+    until: float | None = None
+    titled: bool = True
+    legend: bool = True
+    hover: bool = True
 
 
 def chart(record: RunRecord, *, width: int | str = 960) -> alt.LayerChart:
@@ -51,31 +68,34 @@ def chart(record: RunRecord, *, width: int | str = 960) -> alt.LayerChart:
         width: In pixels; `"container"` for that of what it stands in.
     """
     marks = marks_of(record)
-    made = _empty_chart(record, marks, width)
+    made = _empty_chart(record, marks, Look(width))
     made.datasets = _datasets(record, marks)
     return made
 
 
-def _spec(record: RunRecord, marks: Marks, width: int | str = 960) -> dict[str, Any]:
+def specification(record: RunRecord, marks: Marks, look: Look) -> dict[str, Any]:
     """The picture as Vega-Lite has it. The rows come last: Altair would check each of them."""
-    spec: dict[str, Any] = _empty_chart(record, marks, width).to_dict()
+    spec: dict[str, Any] = _empty_chart(record, marks, look).to_dict()
     return {**spec, "datasets": _datasets(record, marks)}
 
 
-def _lane_height(marks: Marks) -> int:
+def lane_height(marks: Marks) -> int:
+    """The height of a lane in pixels."""
     return max(_THINNEST, min(_HEIGHT, _TALLEST // max(1, marks.lanes)))
 
 
-def _empty_chart(record: RunRecord, marks: Marks, width: int | str) -> alt.LayerChart:
-    height = _lane_height(marks)
+def _empty_chart(record: RunRecord, marks: Marks, look: Look) -> alt.LayerChart:
+    height = lane_height(marks)
     x = alt.X(
         "start:Q",
         title="seconds",
-        scale=alt.Scale(domain=[0, record.end or 1.0], nice=False),
-        axis=alt.Axis(grid=True, gridColor="#EEEEEE", domain=False, tickColor="#CCCCCC"),
+        scale=alt.Scale(domain=[0, look.until or record.end or 1.0], nice=False),
+        axis=alt.Axis(
+            grid=True, gridColor="#EEEEEE", domain=False, tickColor="#CCCCCC", tickCount=10
+        ),
     )
     y = _lanes_axis(marks)
-    layers = [_grounds(y), *_bars(marks, x, y)]
+    layers = [_grounds(y), *_bars(marks, x, y, look)]
     if marks.path:
         layers.append(_outlines(y))
     if marks.arrows:
@@ -87,16 +107,16 @@ def _empty_chart(record: RunRecord, marks: Marks, width: int | str) -> alt.Layer
     made: alt.LayerChart = (
         alt.layer(*layers)
         .properties(
-            width=width,
+            width=look.width,
             height=max(2, marks.lanes) * height,
-            title=_title(record, marks),
             padding={"left": 8, "right": 16, "top": 8, "bottom": 8},
         )
+        .configure(aria=False)
         .configure_view(stroke=None)
         .configure_axis(labelColor=_INK, titleColor=_INK, labelFontSize=11)
         .configure_legend(labelFontSize=11, labelColor=_INK)
     )
-    return made
+    return made.properties(title=_title(record, marks, look)) if look.titled else made
 
 
 _DATA: Final = "asyncfc"
@@ -125,6 +145,10 @@ def _lanes_axis(marks: Marks) -> alt.Y:
     names = {
         group.first + (group.lanes - 1) / 2: shortened(group.name, 24) for group in marks.groups
     }
+    smallest, largest = _NAME
+    places = list(names)
+    steps = [later - earlier for earlier, later in itertools.pairwise(places)]
+    gap = int(min(steps, default=1.0) * lane_height(marks))
     told = " : ".join(f"datum.value == {at} ? {name!r}" for at, name in names.items())
     return alt.Y(
         "top:Q",
@@ -133,10 +157,12 @@ def _lanes_axis(marks: Marks) -> alt.Y:
             domain=[-0.5, max(1, marks.lanes) - 0.5], reverse=True, nice=False, zero=False
         ),
         axis=alt.Axis(
-            values=list(names),
+            values=places,
+            tickCount=len(places) + 1,  # with fewer, Vega leaves out every other one of `values`
             labelExpr=f"{told} : ''" if told else "''",
-            labelFontSize=12,
-            labelOverlap=True,
+            labelFontSize=max(smallest, min(largest, gap - 1)),
+            # Names are left out only where not even small letters have room.
+            labelOverlap="greedy" if gap < smallest else False,
             grid=False,
             ticks=False,
             domain=False,
@@ -144,25 +170,20 @@ def _lanes_axis(marks: Marks) -> alt.Y:
     )
 
 
-def _name(record: RunRecord) -> str:
+def heading(record: RunRecord) -> str:
     """The run's name before other words; not the one that LangGraph gives to all graphs."""
     return f"{record.name}: " if record.name not in {"", "LangGraph"} else ""
 
 
-def _title(record: RunRecord, marks: Marks) -> alt.TitleParams:
+def _title(record: RunRecord, marks: Marks, look: Look) -> alt.TitleParams:
+    """The title, in as many lines as its width needs."""
     figures = figures_of(record)
-    lines = [figures.parts()]
-    signs = []
-    if marks.path:
-        signs.append("outlined: the critical path")
-    if marks.told:
-        signs.append("diamond: the model is told of the result")
-    if marks.arrows:
-        signs.append("line to a triangle: waited for")
-    lines.append("; ".join(signs))
+    wide = look.width + _ASIDE if isinstance(look.width, int) else None
+    signs = "; ".join(marks.signs) if look.legend else ""
+    lines = [line for text in (figures.parts(), signs) for line in _wrapped(text, wide, _LETTER)]
     return alt.TitleParams(
-        text=f"{_name(record)}{figures.headline()}",
-        subtitle=[line for line in lines if line],
+        text=_wrapped(f"{heading(record)}{figures.headline()}", wide, _LARGE_LETTER),
+        subtitle=lines,
         anchor="start",
         color=_INK,
         subtitleColor="#666666",
@@ -171,6 +192,13 @@ def _title(record: RunRecord, marks: Marks) -> alt.TitleParams:
         subtitlePadding=5,
         offset=12,
     )
+
+
+def _wrapped(text: str, wide: int | None, letter: float) -> list[str]:
+    """A text in lines of at most so many pixels, about."""
+    if wide is None:
+        return [text] if text else []
+    return textwrap.wrap(text, max(20, int(wide / letter)))
 
 
 def _ground_rows(record: RunRecord, marks: Marks) -> list[dict[str, Any]]:
@@ -200,24 +228,35 @@ def _grounds(y: alt.Y) -> alt.Chart:
     return made
 
 
-def _bars(marks: Marks, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    many = len(marks.bars) > _MANY
-    kinds = [kind for kind in KINDS if any(bar["kind"] == kind for bar in marks.bars)]
-    scale = alt.Scale(domain=kinds, range=[KINDS[kind] for kind in kinds])
-    legend = (
-        alt.Legend(title=None, orient="bottom", columns=4, symbolType="square") if kinds else None
+def _legend(marks: Marks, look: Look) -> alt.Legend | None:
+    """What the colours mean, in as many columns as there is room for."""
+    if not (marks.kinds and look.legend):
+        return None
+    room = int(look.width + _ASIDE) // _LEGEND if isinstance(look.width, int) else 4
+    columns = max(1, min(len(marks.kinds), room))
+    return alt.Legend(
+        title=None, orient="bottom", columns=columns, symbolType="square", labelLimit=_LEGEND
     )
+
+
+def _hover() -> list[alt.Tooltip]:
     told = [("what", "span"), ("state", "state"), ("start", "from"), ("end", "until")]
     told += [("took", "took"), ("args", "arguments"), ("result", "result")]
     told += [("waited", "waited")]
-    hover = [
+    return [
         alt.Tooltip(f"{name}:Q", title=shown, format=".3f")
         if name in {"start", "end"}
         else alt.Tooltip(f"{name}:N", title=shown)
         for name, shown in told
     ]
+
+
+def _bars(marks: Marks, x: alt.X, y: alt.Y, look: Look) -> list[alt.Chart]:
+    many = len(marks.bars) > _MANY
+    scale = alt.Scale(domain=marks.kinds, range=[KINDS[kind] for kind in marks.kinds])
+    hover: Any = _hover() if look.hover else alt.value(None)
     zoom = alt.selection_interval(bind="scales", encodings=["x"], name="time")
-    colour = alt.Color("kind:N", scale=scale, legend=legend)
+    colour = alt.Color("kind:N", scale=scale, legend=_legend(marks, look))
     # A white edge parts spans that touch; among thousands nobody would see it.
     edge = 0.0 if many else 0.7
     bars = (
@@ -246,17 +285,24 @@ def _outlines(y: alt.Y) -> alt.Chart:
 def _arrows(marks: Marks) -> list[alt.Chart]:
     """Lines from the end of a call to the start of those that waited for it, with heads."""
     data = _data("arrows")
-    opacity = 0.9 if len(marks.arrows) <= 200 else 0.35  # noqa: PLR2004 - more overlap each other
+    few = len(marks.arrows) <= _FEW
+    opacity = 0.9 if few else 0.35
     hover = [alt.Tooltip("what:N", title="arrow"), alt.Tooltip("waited:N", title="for")]
     lines = (
         alt.Chart(data)
-        .mark_rule(clip=True, color=_INK, strokeWidth=1, opacity=opacity)
+        .mark_rule(clip=True, color=_INK, strokeWidth=1, strokeOpacity=opacity)
         .encode(x=alt.X("x:Q"), x2="x2:Q", y=alt.Y("y:Q"), y2="y2:Q", tooltip=hover)
     )
     heads = (
         alt.Chart(data)
         .mark_point(
-            clip=True, shape="triangle-right", filled=True, color=_INK, size=55, opacity=opacity
+            clip=True,
+            shape="triangle-right",
+            filled=True,
+            color=_INK,
+            size=55 if few else 25,
+            fillOpacity=opacity,
+            strokeOpacity=opacity,
         )
         .encode(x=alt.X("x2:Q"), y=alt.Y("y2:Q"), tooltip=hover)
     )
@@ -264,7 +310,7 @@ def _arrows(marks: Marks) -> list[alt.Chart]:
 
 
 def _moments(marks: Marks) -> alt.Chart:
-    size = 45 if len(marks.told) <= _MANY else 10
+    size = 45 if len(marks.told) <= _FEW else 20 if len(marks.told) <= _MANY else 10
     made: alt.Chart = (
         alt.Chart(_data("told"))
         .mark_point(clip=True, shape="diamond", filled=True, color="#F0E442", size=size)
@@ -291,75 +337,8 @@ def _labels() -> alt.Chart:
             dx=5,
             fontSize=10,
             limit=alt.ExprRef(f"max(1, {room} - 8)"),
-            opacity=alt.ExprRef(f"{room} > {_ROOM} ? 1 : 0"),
+            opacity=alt.ExprRef(f"{room} > datum.room ? 1 : 0"),
         )
         .encode(x=alt.X("start:Q"), y=alt.Y("lane:Q"), text="label:N", color=alt.value("white"))
     )
     return made
-
-
-# -- what a chart becomes --------------------------------------------------------------------------
-
-
-_PAGE: Final = """\
-<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{title}</title>
-<style>
-body {{ margin: 8px; background: white; font-family: sans-serif; }}
-#timeline {{ width: 100%; }}
-</style>
-</head>
-<body>
-<div id="timeline"></div>
-<script type="application/json" id="chart">{chart}</script>
-<script>{code}</script>
-</body>
-</html>
-"""
-
-_SNIPPET: Final = """\
-const chart = JSON.parse(document.getElementById("chart").textContent);
-vegaEmbed("#timeline", chart, {
-  renderer: "canvas",
-  actions: { export: true, source: false, compiled: false, editor: false },
-});
-"""
-
-
-def page(record: RunRecord) -> str:
-    """One page that holds all that it needs, and works offline."""
-    spec = _spec(record, marks_of(record), "container")
-    spec["autosize"] = {"type": "fit-x", "contains": "padding"}
-    title = html.escape(f"{_name(record)}{figures_of(record).headline()}")
-    # What tools return may hold anything, also what would end the script.
-    written = json.dumps(spec).replace("<", "\\u003c")
-    return _PAGE.format(title=title, chart=written, code=_code())
-
-
-@functools.cache
-def _code() -> str:
-    """Vega and all that it needs, and the line that draws."""
-    return str(vl_convert.javascript_bundle(_SNIPPET, vl_version=_VERSION))
-
-
-def frame(record: RunRecord) -> str:
-    """The page in a frame, for notebooks: what it loads does not meet what they have loaded."""
-    marks = marks_of(record)
-    height = _lane_height(marks) * max(2, marks.lanes)
-    inner = html.escape(page(record), quote=True)
-    style = f"width: 100%; height: {height + 190}px; border: none"
-    return f'<iframe style="{style}" srcdoc="{inner}"></iframe>'
-
-
-def image(record: RunRecord, *, scale: float = 2.0) -> bytes:
-    """The picture as a PNG.
-
-    Args:
-        record: The run.
-        scale: Pixels of the image for one of the chart.
-    """
-    spec = _spec(record, marks_of(record))
-    return bytes(vl_convert.vegalite_to_png(spec, vl_version=_VERSION, scale=scale))

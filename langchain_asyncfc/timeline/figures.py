@@ -5,8 +5,13 @@ called again when all of them have ended. A synchronous run is taken to have
 
 - the same replies, each as long as it was, but for the extra ones: those that only awaited or
   cancelled futures, and those that ended a turn too early, while outcomes were to come;
-- the same tool calls, each as long as it was, all calls of a message starting at once;
+- the same tool calls, each as long as it was, all calls of a message starting at once. Messages
+  none of whose calls became futures were run by `ToolNode` itself, and take what they took;
 - the same time in which neither the model nor a tool worked.
+
+`ToolNode` has a pool of threads for tools that are not async, of as many as the machine has cores
+and four more, at most 32. Of more such calls in a message some would have waited for a thread,
+which a record cannot tell: that synchronous run would have taken longer than is said here.
 
 So the time of a synchronous run and that of the run itself differ by four parts, exactly:
 
@@ -50,7 +55,7 @@ class Figures:
         both: The time in which both happened.
         idle: The time in which neither happened: the framework's own, waiting for people, and
             what has no span.
-        synchronous: What the run would have taken synchronously.
+        synchronous: What the run would have taken synchronously, if threads were never short.
         saved_by_overlap: As tools ran while the model decoded.
         saved_by_parallel: As tools of different messages ran beside each other.
         spent_on_order: As calls of one message did not all run at once, but waited for other calls
@@ -116,6 +121,9 @@ class Figures:
         """The run in a line."""
         if not self.wall:
             return "Nothing that took time was recorded"
+        if not self.parts():
+            turns = ", synchronous: nothing overlapped" if self.calls else ""
+            return f"{_s(self.wall)}{turns}"
         text = f"{_s(self.wall)}; a synchronous run would have taken {_s(self.synchronous)}"
         if abs(self.saved) >= 0.005 * self.wall:
             text += f" ({self.speedup:.2f}x)"
@@ -129,7 +137,7 @@ class Figures:
             ("tools running", self.running, self._percent(self.running)),
             ("both at once", self.both, self._percent(self.both)),
             ("neither", self.idle, self._percent(self.idle)),
-            ("synchronous run", self.synchronous, f"{self.speedup:.2f} times as long"),
+            ("synchronous run", self.synchronous, self._compared()),
             ("  saved by overlap with decoding", self.saved_by_overlap, ""),
             ("  saved by parallel tools", self.saved_by_parallel, "of different messages"),
             ("  spent on order", self.spent_on_order, "inside of messages"),
@@ -140,6 +148,11 @@ class Figures:
         return "\n".join(
             f"{name:<34}{seconds:>9.2f} s  {note}".rstrip() for name, seconds, note in lines
         )
+
+    def _compared(self) -> str:
+        if not self.parts():
+            return "this run was one: nothing overlapped"
+        return f"{self.speedup:.2f} times as long"
 
     def _extra(self) -> str:
         return _many(self.extra_replies, "reply", "replies") if self.extra_replies else ""
@@ -353,8 +366,9 @@ def _own_parts(
         spent: dict[str, float] = defaultdict(float)
         for tool in calls:
             spent[tool.call] += tool.end - tool.start
-        each += _length(_union((tool.start, tool.end) for tool in calls))
-        longest += max(spent.values())
+        took = _length(_union((tool.start, tool.end) for tool in calls))
+        each += took
+        longest += max(spent.values()) if any(tool.future for tool in calls) else took
         total += sum(spent.values())
     worked = _length(_union([*decoding, *((tool.start, tool.end) for tool in tools)]))
     return _Parts(

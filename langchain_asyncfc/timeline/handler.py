@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_asyncfc.timeline.chrome import chrome_trace
 from langchain_asyncfc.timeline.figures import Figures, figures_of
-from langchain_asyncfc.timeline.recorder import Recorder
+from langchain_asyncfc.timeline.recorder import MAX_TEXT, Recorder
 
 if TYPE_CHECKING:
     import altair as alt
@@ -30,16 +30,29 @@ class Timeline(Recorder):
     `invoke` as under `ainvoke`. Given to several runs one after another, as the turns of a talk,
     it shows them in a row. Pictures need `pip install 'langchain-asyncfc[viz]'`.
 
-    It keeps arguments and results as they are, and writes them, shortened, into its pictures.
+    It keeps arguments and results as they are. Its record has texts up to `max_text`; pictures have
+    them shortened to a line.
 
     Args:
         name: A name for titles; by default that of the first run.
         clock: Gives the time in seconds. By default that of the event loop where a run has one
             that keeps its own, as in virtual time, and else the computer's.
+        max_text: The characters of a result, reply or error that a record has; `None` for all.
+            `langchain_asyncfc.estimate` looks into results for what later calls take from them,
+            and cannot find what was cut off.
+
+    Raises:
+        ValueError: When `max_text` is less than 1.
     """
 
-    def __init__(self, name: str = "", *, clock: Callable[[], float] | None = None) -> None:
-        super().__init__(name, clock=clock)
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        clock: Callable[[], float] | None = None,
+        max_text: int | None = MAX_TEXT,
+    ) -> None:
+        super().__init__(name, clock=clock, max_text=max_text)
 
     def figures(self) -> Figures:
         """The run in numbers."""
@@ -71,7 +84,7 @@ class Timeline(Recorder):
         Raises:
             ImportError: When Altair or vl-convert is not installed.
         """
-        from langchain_asyncfc.timeline.drawing import page  # noqa: PLC0415 - needs an extra
+        from langchain_asyncfc.timeline.pages import page  # noqa: PLC0415 - needs an extra
 
         Path(path).write_text(page(self.record()), encoding="utf-8")
 
@@ -85,7 +98,7 @@ class Timeline(Recorder):
         Raises:
             ImportError: When Altair or vl-convert is not installed.
         """
-        from langchain_asyncfc.timeline.drawing import image  # noqa: PLC0415 - needs an extra
+        from langchain_asyncfc.timeline.images import image  # noqa: PLC0415 - needs an extra
 
         Path(path).write_bytes(image(self.record(), scale=scale))
 
@@ -109,7 +122,7 @@ class Timeline(Recorder):
     def _repr_html_(self) -> str:
         """The picture for notebooks: self-contained, so that it stays when they are converted."""
         try:
-            from langchain_asyncfc.timeline.drawing import frame  # noqa: PLC0415 - needs an extra
+            from langchain_asyncfc.timeline.pages import frame  # noqa: PLC0415 - needs an extra
         except ImportError:
             return f"<pre>{html.escape(self.summary())}</pre>"
         return frame(self.record())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from langchain_asyncfc.timeline.spans import Reply, RunRecord, Span
@@ -34,7 +34,8 @@ def extent(span: Span) -> tuple[float, float]:
     """The time for which a span takes its lane: a call, until the model was told of it."""
     if isinstance(span, Reply):
         return span.start, span.end
-    return span.issued, max(span.end, span.delivered or 0.0)
+    # Of a call that ran again, when it had asked for something, each run takes its own time only.
+    return span.issued if span.waits else span.start, max(span.end, span.delivered or 0.0)
 
 
 def groups_of(record: RunRecord) -> list[Group]:
@@ -44,8 +45,9 @@ def groups_of(record: RunRecord) -> list[Group]:
     """
     models: dict[str, list[Span]] = {}
     tools: dict[str, list[Span]] = {}
+    names = {tool.call: tool.tool for tool in record.tools}
     for reply in record.replies:
-        models.setdefault(_model_name(reply), []).append(reply)
+        models.setdefault(_model_name(reply, names), []).append(reply)
     for tool in record.tools:
         tools.setdefault(tool.tool, []).append(tool)
     groups: list[Group] = []
@@ -59,11 +61,12 @@ def groups_of(record: RunRecord) -> list[Group]:
     return groups
 
 
-def _model_name(reply: Reply) -> str:
-    """A model lane's name; that of a subagent names the node in which its graph runs."""
+def _model_name(reply: Reply, tools: Mapping[str, str]) -> str:
+    """A model lane's name; that of a subagent names the tool, or the node, that runs it."""
+    if reply.within:
+        return f"{tools.get(reply.within, reply.within)}: model"
     node = reply.agent.rpartition("|")[2].partition(":")[0]
-    kind = "subagent" if reply.within else "model"
-    return f"{kind} ({node})" if node else kind
+    return f"{node}: model" if node else "model"
 
 
 def _packed(spans: Sequence[Span]) -> list[tuple[int, Span]]:

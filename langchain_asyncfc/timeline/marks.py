@@ -32,6 +32,7 @@ EXTRA: Final = "decoding, an extra turn"
 RUNNING: Final = "tool running"
 WAITING: Final = "tool call waiting"
 READY: Final = "result ready, model not told"
+ASKED: Final = "stopped to ask a person"
 FAILED: Final = "failed or cancelled"
 
 KINDS: Final = {
@@ -41,10 +42,13 @@ KINDS: Final = {
     RUNNING: "#009E73",
     WAITING: "#C4C4C4",
     READY: "#8FD1BD",
+    ASKED: "#E69F00",
     FAILED: "#D55E00",
 }
 """The kinds of bars with their colours. Source: the palette of Okabe and Ito, which people with
 any colour vision tell apart; its blue and green also in a lighter shade."""
+
+_KIND_OF: Final = {"resolved": RUNNING, "running": RUNNING, "interrupted": ASKED}
 
 _HALF: Final = 0.38
 _HALF_WAIT: Final = 0.14
@@ -56,6 +60,10 @@ _MANY: Final = 2000
 _LABELS: Final = 1000
 _ARROWS: Final = 800
 """How many of the longest are drawn: more were black rather than readable."""
+_LETTER: Final = 5.5
+"""Pixels of a letter in a label, about. Source: Vega's sans-serif at a size of 10."""
+_ROOM: Final = 40
+"""Pixels that a bar needs for a label that may be cut."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +73,7 @@ class Marks:
     Attributes:
         groups: The lanes.
         bars: With `start`, `end`, `top`, `bottom`, `kind`, and texts.
-        labels: Texts in bars: `start`, `end`, `lane`, `label`.
+        labels: Texts in bars: `start`, `end`, `lane`, `label`, and `room`, the pixels it needs.
         arrows: From an earlier call's end (`x`, `y`) to a waiting call's start (`x2`, `y2`).
         told: Moments at which the model was told of a call: `time`, `lane`.
         path: The critical path, as `start`, `end`, `top`, `bottom` of its bars.
@@ -77,6 +85,22 @@ class Marks:
     arrows: list[dict[str, Any]]
     told: list[dict[str, Any]]
     path: list[dict[str, Any]]
+
+    @property
+    def signs(self) -> list[str]:
+        """What its signs other than bars mean."""
+        told = [
+            (self.path, "outlined: the critical path"),
+            (self.told, "diamond: the model is told of the result"),
+            (self.arrows, "line to a triangle: waited for"),
+        ]
+        return [text for rows, text in told if rows]
+
+    @property
+    def kinds(self) -> list[str]:
+        """The kinds of bars that it has."""
+        present = {bar["kind"] for bar in self.bars}
+        return [kind for kind in KINDS if kind in present]
 
     @property
     def lanes(self) -> int:
@@ -144,8 +168,8 @@ class _Maker:
         }
         if tool.waits:
             self._bar(tool, WAITING, tool.issued, tool.start, _HALF_WAIT, **told)
-        good = tool.state in {"resolved", "running"}
-        self._bar(tool, RUNNING if good else FAILED, tool.start, tool.end, _HALF, **told)
+        kind = _KIND_OF.get(tool.state, FAILED)
+        self._bar(tool, kind, tool.start, tool.end, _HALF, **told)
         if tool.delivered is not None:
             if tool.delivered > tool.end and not self._many:
                 self._bar(tool, READY, tool.end, tool.delivered, _HALF_READY, **told)
@@ -155,7 +179,13 @@ class _Maker:
         spans: list[Span] = [*self._record.replies, *self._record.tools]
         spans.sort(key=lambda span: span.start - span.end)
         return [
-            {"start": start, "end": span.end, "lane": self._lane[id(span)], "label": text}
+            {
+                "start": start,
+                "end": span.end,
+                "lane": self._lane[id(span)],
+                "label": text,
+                "room": len(text) * _LETTER + 8 if isinstance(span, Reply) else _ROOM,
+            }
             for span in spans[:_LABELS]
             for start in [getattr(span, "first_token", None) or span.start]
             if (text := label(span)) and span.end > start

@@ -26,12 +26,13 @@ from langchain_asyncfc.records import CONTROL_TOOLS, is_pending, outcomes_in
 from langchain_asyncfc.timeline.clock import Clock
 from langchain_asyncfc.timeline.spans import Reply, RunRecord, ToolRun, Wait
 
-__all__ = ["Recorder"]
+__all__ = ["MAX_TEXT", "Recorder"]
 
 _NAMESPACE: Final = "langgraph_checkpoint_ns"
 """Where LangGraph says in metadata which task runs: the graph's namespace, `|`, node and task."""
-_TEXT: Final = 2000
-"""Characters that are kept of a text."""
+MAX_TEXT: Final = 100_000
+"""Characters of a text that a record has by default: some 25,000 tokens, more than most tools
+give that have an eye on a model's context, and no megabytes for each of thousands of calls."""
 
 
 @dataclass(slots=True)
@@ -99,12 +100,26 @@ class Recorder(BaseCallbackHandler):
         name: A name for titles; by default that of the first run.
         clock: Gives the time in seconds. By default that of the event loop where a run has one
             that keeps its own, as in virtual time, and else the computer's.
+        max_text: The characters of a result, reply or error that a record has; `None` for all.
+
+    Raises:
+        ValueError: When `max_text` is less than 1.
     """
 
     run_inline = True
     """LangChain calls it at once, in the thread of the event, so that times are exact."""
 
-    def __init__(self, name: str = "", *, clock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self,
+        name: str = "",
+        *,
+        clock: Callable[[], float] | None = None,
+        max_text: int | None = MAX_TEXT,
+    ) -> None:
+        if max_text is not None and max_text < 1:
+            msg = f"max_text must be a number of characters from 1 on, or None, not {max_text!r}."
+            raise ValueError(msg)
+        self._max_text = max_text
         self._name = name
         self._given_clock = clock
         self._lock = threading.Lock()
@@ -174,7 +189,21 @@ class Recorder(BaseCallbackHandler):
         with self._lock:
             if run_id in self._open_roots:
                 self._open_roots.discard(run_id)
-                self._now()
+                self._end_left(run_id, self._now())
+
+    def _end_left(self, root: UUID, now: float) -> None:
+        """End what a cancelled run has left: LangChain says nothing of the end of such spans.
+
+        Detached futures go on, and what they run.
+        """
+        for run_id, reply in list(self._open_replies.items()):
+            if reply.place.root == root and not _goes_on(reply.place.within):
+                reply.end, reply.failed = now, True
+                del self._open_replies[run_id]
+        for run_id, tool in list(self._open_tools.items()):
+            if tool.place.root == root and not _goes_on(tool):
+                tool.end, tool.state = now, "cancelled"
+                del self._open_tools[run_id]
 
     # -- replies ---------------------------------------------------------------------------------
 
@@ -190,9 +219,9 @@ class Recorder(BaseCallbackHandler):
     ) -> None:
         """Note that a chat model is called, and which outcomes it is told of."""
         with self._lock:
-            now = self._begin_reply(serialized, run_id, parent_run_id, metadata, kwargs)
+            reply = self._begin_reply(serialized, run_id, parent_run_id, metadata, kwargs)
             for batch in messages:
-                self._note_deliveries(batch, now)
+                self._note_deliveries(batch, reply)
 
     def on_llm_start(
         self,
@@ -216,7 +245,7 @@ class Recorder(BaseCallbackHandler):
         parent_run_id: UUID | None,
         metadata: dict[str, Any] | None,
         kwargs: Mapping[str, Any],
-    ) -> float:
+    ) -> _OpenReply:
         place = self._place(run_id, parent_run_id, kwargs.get("name"))
         now = self._now()
         model = (metadata or {}).get("ls_model_name") or kwargs.get("name")
@@ -224,7 +253,7 @@ class Recorder(BaseCallbackHandler):
         reply = _OpenReply(now, str(model), _agent(metadata), place)
         self._replies.append(reply)
         self._open_replies[run_id] = reply
-        return now
+        return reply
 
     def on_llm_new_token(self, token: Any, *, run_id: UUID, **kwargs: Any) -> None:
         """Note when the first token came."""
@@ -259,7 +288,7 @@ class Recorder(BaseCallbackHandler):
             reply = self._open_replies.pop(run_id, None)
             if reply is not None:
                 reply.end, reply.failed = self._now(), True
-                reply.text = _shortened(f"{type(error).__name__}: {error}")
+                reply.text = f"{type(error).__name__}: {error}"
 
     def _note_call(
         self, call_id: str, name: str, args: Mapping[str, Any], reply: _OpenReply
@@ -331,7 +360,7 @@ class Recorder(BaseCallbackHandler):
 
     # -- deliveries ------------------------------------------------------------------------------
 
-    def _note_deliveries(self, messages: Sequence[BaseMessage], now: float) -> None:
+    def _note_deliveries(self, messages: Sequence[BaseMessage], reply: _OpenReply) -> None:
         """Note the calls of whose outcomes the model is told now, for the first time.
 
         What is new mostly stands at the end, so it is looked for from there, and no further than
@@ -339,27 +368,42 @@ class Recorder(BaseCallbackHandler):
         """
         if not self._untold:
             return
-        futures = {
-            run.future: call_id
-            for call_id, call in self._untold.items()
-            for run in call.runs
-            if run.future
-        }
+        futures = self._untold_futures(reply)
         for message in reversed(messages):
             if not self._untold:
                 return
             if not isinstance(message, ToolMessage):
                 continue
             states = outcomes_in(message)
+            known = self._calls.get(message.tool_call_id)
+            named = {run.future for run in known.runs} if known is not None else set()
             for future, state in states.items():
-                if future in futures and futures[future] != message.tool_call_id:
-                    self._tell(futures[future], now, future, state, message)
+                if future in futures and future not in named:
+                    self._tell(futures[future], reply.start, future, state, message)
             if not is_pending(message):
-                own = next((i for i in states if i not in futures), "")
-                own = next((i for i in states if futures.get(i) == message.tool_call_id), own)
+                own = next((i for i in states if i in named), "")
+                own = own or next((i for i in states if i not in futures), "")
                 state = "failed" if message.status == "error" else "resolved"
                 told = states.get(own, state)
-                self._tell(message.tool_call_id, now, own, told, message)
+                self._tell(message.tool_call_id, reply.start, own, told, message)
+
+    def _untold_futures(self, reply: _OpenReply) -> dict[str, str]:
+        """The calls by the ids of their futures, as a reply's model knows them.
+
+        Each agent counts its own futures, so several that run beside each other have calls of the
+        same id. Those of the same agent go before those of another one that it shares messages
+        with, and before those of an earlier run.
+        """
+        found: dict[str, tuple[int, str]] = {}
+        for call_id, call in self._untold.items():
+            beside = call.place.within is reply.place.within
+            if not beside and call.place.root == reply.place.root:
+                continue
+            rank = (beside and call.agent == reply.agent) + beside
+            for run in call.runs:
+                if run.future and rank >= found.get(run.future, (0, ""))[0]:
+                    found[run.future] = rank, call_id
+        return {future: call_id for future, (_, call_id) in found.items()}
 
     def _tell(
         self, call_id: str, now: float, future: str, state: str, message: ToolMessage
@@ -380,13 +424,14 @@ class Recorder(BaseCallbackHandler):
             replies = [self._reply(reply, end) for reply in self._replies]
             tools = [self._tool(tool, end) for tool in self._tools]
             tools += [
-                _never_started(call_id, call)
+                self._never_started(call_id, call)
                 for call_id, call in self._calls.items()
                 if call.delivered is not None and not call.runs
             ]
+            order = {call_id: n for n, call_id in enumerate(self._calls)}
             name, began = self._name or self._run_name, self._clock.began
         replies.sort(key=lambda reply: reply.start)
-        tools.sort(key=lambda tool: (tool.issued, tool.start))
+        tools.sort(key=lambda tool: (tool.issued, order.get(tool.call, -1), tool.start))
         return RunRecord(tuple(replies), tuple(tools), end, name, began)
 
     def _reply(self, reply: _OpenReply, now: float) -> Reply:
@@ -401,7 +446,7 @@ class Recorder(BaseCallbackHandler):
             first_token=reply.first_token,
             input_tokens=usage.get("input_tokens"),
             output_tokens=usage.get("output_tokens"),
-            text=reply.text if message is None else _shortened(str(message.text)),
+            text=self._shortened(reply.text if message is None else str(message.text)),
             failed=reply.failed,
             tools=tuple(call["name"] for call in calls),
             agent=reply.agent,
@@ -411,7 +456,6 @@ class Recorder(BaseCallbackHandler):
 
     def _tool(self, tool: _OpenTool, now: float) -> ToolRun:
         call = self._calls.get(tool.call)
-        left = tool.end is None and tool.place.root not in self._open_roots and not tool.future
         longest = max((waited.end for waited in tool.waits), default=0.0)
         issued = max(0.0, tool.start - longest) if call is None else call.issued
         return ToolRun(
@@ -422,14 +466,42 @@ class Recorder(BaseCallbackHandler):
             end=now if tool.end is None else tool.end,
             args=tool.args,
             future=tool.future,
-            state="cancelled" if left else tool.state,  # LangChain says nothing of such an end
-            result=_text_of(tool.result),
+            state=tool.state,
+            result=self._text_of(tool.result),
             waits=tuple(_waits(tool, issued)),
             delivered=tool.delivered,
             agent=tool.agent if call is None else call.agent,
             run=tool.place.run,
             within=_within(tool.place),
         )
+
+    def _never_started(self, call_id: str, call: _Call) -> ToolRun:
+        """The span of a call that ended before any tool ran: skipped, refused, or never valid."""
+        assert call.delivered is not None  # noqa: S101 - only asked of those
+        return ToolRun(
+            call=call_id,
+            tool=call.name,
+            issued=call.issued,
+            start=call.delivered,
+            end=call.delivered,
+            args=call.args,
+            future=call.future,
+            state=call.state,
+            result=self._text_of(call.result),
+            delivered=call.delivered,
+            agent=call.agent,
+            run=call.place.run,
+            within=_within(call.place),
+        )
+
+    def _text_of(self, result: Any) -> str:
+        if isinstance(result, BaseMessage):
+            return self._shortened(str(result.text))
+        return self._shortened(result if isinstance(result, str) else repr(result))
+
+    def _shortened(self, text: str) -> str:
+        most = self._max_text
+        return text if most is None or len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _waits(tool: _OpenTool, issued: float) -> list[Wait]:
@@ -445,24 +517,13 @@ def _waits(tool: _OpenTool, issued: float) -> list[Wait]:
     ]
 
 
-def _never_started(call_id: str, call: _Call) -> ToolRun:
-    """The span of a call that ended before any tool ran: skipped, refused, or never valid."""
-    assert call.delivered is not None  # noqa: S101 - only asked of those
-    return ToolRun(
-        call=call_id,
-        tool=call.name,
-        issued=call.issued,
-        start=call.delivered,
-        end=call.delivered,
-        args=call.args,
-        future=call.future,
-        state=call.state,
-        result=_text_of(call.result),
-        delivered=call.delivered,
-        agent=call.agent,
-        run=call.place.run,
-        within=_within(call.place),
-    )
+def _goes_on(tool: _OpenTool | None) -> bool:
+    """Whether a tool, or one that runs it, is a future that has not ended."""
+    while tool is not None:
+        if tool.future and tool.end is None:
+            return True
+        tool = tool.place.within
+    return False
 
 
 def _within(place: _Place) -> str:
@@ -480,13 +541,3 @@ def _state_of(error: BaseException) -> str:
     if isinstance(error, ToolCancelled | asyncio.CancelledError):
         return "cancelled"
     return "failed"
-
-
-def _text_of(result: Any) -> str:
-    if isinstance(result, BaseMessage):
-        return _shortened(str(result.text))
-    return _shortened(result if isinstance(result, str) else repr(result))
-
-
-def _shortened(text: str) -> str:
-    return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"

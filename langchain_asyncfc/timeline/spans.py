@@ -84,7 +84,7 @@ class ToolRun:
             `"interrupted"` if it asked for something, so that it runs again when it is answered;
             `"running"` if it had not ended. A call that never started begins and ends when the
             model was told so.
-        result: Its result or error, as text.
+        result: Its result or error, as text; a long one may be cut, see `Timeline`.
         waits: What it waited for before it started.
         delivered: When a call of the model began that was sent its outcome; `None` if none was.
         agent: Which of several agents made it, as for `Reply`.

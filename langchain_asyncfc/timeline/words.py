@@ -26,8 +26,10 @@ def seconds(amount: float) -> str:
 
 def shortened(text: str, most: int) -> str:
     """A text in one line, of at most so many characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 1]}…"
+    begin = text[: 4 * most]  # a text of megabytes is not taken apart to be cut
+    line = " ".join(begin.split())
+    whole = len(line) <= most and len(begin) == len(text)
+    return line if whole else f"{line[: most - 1]}…"
 
 
 def arguments(args: Mapping[str, Any], most: int) -> str:

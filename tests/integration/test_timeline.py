@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from langchain_core.language_models import FakeListLLM
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import BaseTool, tool
+from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
+from langgraph.types import Command, interrupt
 
 from langchain_asyncfc import AsyncFCToolNode, effects, tools_condition
 from langchain_asyncfc.testing import ScriptedChatModel, call, run_virtual
-from langchain_asyncfc.timeline import RunRecord, Timeline, ToolRun
+from langchain_asyncfc.timeline import RunRecord, Timeline, ToolRun, from_json, to_json
 
 GO = {"messages": [HumanMessage("go")]}
 
@@ -57,7 +60,7 @@ async def fail(seconds: float) -> str:
 TOOLS: list[BaseTool] = [search, write, read, fail]
 
 
-def graph_of(node: Any, replies: list[Any], **model: Any) -> Any:
+def graph_of(node: Any, replies: list[Any], *, saver: Any = None, **model: Any) -> Any:
     """An agent: a second for each reply, unless another pace is given."""
     scripted = ScriptedChatModel.replies(replies, **({"ttft": 1.0} | model))
 
@@ -73,7 +76,7 @@ def graph_of(node: Any, replies: list[Any], **model: Any) -> Any:
     graph.add_edge(START, "agent")
     graph.add_conditional_edges("agent", tools_condition)
     graph.add_edge("tools", "agent")
-    return graph.compile()
+    return graph.compile(checkpointer=saver)
 
 
 def asyncfc(**options: Any) -> AsyncFCToolNode:
@@ -193,6 +196,7 @@ def test_first_tokens_and_usage() -> None:
         timeline, _ = timed(graph_of(asyncfc(), [reply], streaming=streaming, **pace))
         [seen] = timeline.record().replies
         assert (seen.first_token is not None) == streaming
+        assert (seen.first_token or 0.0) < 0.6  # the first one, not the last
         assert seen.output_tokens == 5
         assert seen.end == pytest.approx(0.9)
         assert seen.model == "ScriptedChatModel"
@@ -207,6 +211,111 @@ def test_a_model_that_fails() -> None:
     [reply] = timeline.record().replies
     assert reply.failed
     assert reply.text == "OSError: gone"
+
+
+def test_a_plain_language_model() -> None:
+    """A model that is no chat model has replies without calls."""
+    model = FakeListLLM(responses=["plain words"])
+
+    def write_on(state: MessagesState) -> Any:
+        return {"messages": [AIMessage(model.invoke("go"))]}
+
+    graph = StateGraph(MessagesState)
+    graph.add_node("agent", write_on)
+    graph.add_edge(START, "agent")
+    timeline = Timeline()
+    graph.compile().invoke(GO, {"callbacks": [timeline]})
+    [reply] = timeline.record().replies
+    assert (reply.text, reply.calls, reply.model) == ("plain words", (), "FakeListLLM")
+
+
+def test_an_interrupt_and_its_answer() -> None:
+    """One timeline has both runs: the call that asked, and the same call when it was answered."""
+
+    @effects(foreground=True)
+    @tool
+    async def ask_person(question: str) -> str:
+        """Ask a person."""
+        await asyncio.sleep(1)
+        return str(interrupt(question))
+
+    calls = [call("search", query="a"), call("ask_person", question="Which?")]
+    replies = [AIMessage("", tool_calls=calls), "done"]
+    node = AsyncFCToolNode([search, ask_person], grace=0.0)
+    graph = graph_of(node, replies, saver=InMemorySaver())
+    timeline = Timeline()
+
+    async def main() -> Any:
+        config = {"callbacks": [timeline], "configurable": {"thread_id": "1"}}
+        stopped = await graph.ainvoke(GO, config)
+        assert stopped["__interrupt__"]
+        return await graph.ainvoke(Command(resume="the red one"), config)
+
+    state = run_virtual(main())
+    assert state["messages"][-1].text == "done"
+    record = timeline.record()
+    first, second = (run for run in record.tools if run.tool == "ask_person")
+    assert (first.state, first.run, first.end - first.start) == ("interrupted", 1, 1)
+    assert (second.state, second.run, second.result) == ("resolved", 2, "the red one")
+    assert first.call == second.call
+    assert second.start >= first.end
+    assert (first.delivered, second.delivered is not None) == (None, True)
+    [found] = (run for run in record.tools if run.tool == "search")
+    assert (found.state, found.run, found.start, found.end) == ("resolved", 1, 1, 5)
+
+
+def test_a_run_that_is_cancelled() -> None:
+    """What ran then is cancelled, and ends there."""
+    timeline = Timeline()
+    graph = graph_of(asyncfc(), [*script(), "too early", "done"])
+
+    async def main() -> None:
+        running = asyncio.ensure_future(graph.ainvoke(GO, {"callbacks": [timeline]}))
+        await asyncio.sleep(3.5)
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+
+    run_virtual(main())
+    timed(graph_of(asyncfc(), ["later"]), timeline=timeline)
+    record = timeline.record()
+    assert record.end == pytest.approx(4.5)
+    searches = [run for run in record.tools if run.tool == "search"]
+    assert [(run.state, run.end) for run in searches] == [("cancelled", 3.5)] * 2
+    assert [(r.start, r.end) for r in record.replies if r.failed] == [(3, 3.5)]
+    assert all(run.delivered is None for run in record.tools)
+
+
+def test_a_tool_that_tool_node_was_running_when_its_run_was_cancelled() -> None:
+    """It is cancelled, though LangChain says nothing of its end; later runs do not lengthen it."""
+    timeline = Timeline()
+
+    async def main() -> None:
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(
+                graph_of(ToolNode(TOOLS), script()).ainvoke(GO, {"callbacks": [timeline]}), 3
+            )
+
+    run_virtual(main())
+    timed(graph_of(asyncfc(), ["later"]), timeline=timeline)
+    found = timeline.record().tools
+    assert [(run.state, run.start, run.end) for run in found] == [("cancelled", 1, 3)] * 2
+
+
+def test_whole_results_in_the_record() -> None:
+    """Results are whole up to a limit, which can be set."""
+    replies = [AIMessage("", tool_calls=[call("search", query="x" * 5000)]), "early", "done"]
+    timeline, _ = timed(graph_of(asyncfc(), replies))
+    assert timeline.record().tools[0].result == "results for " + "x" * 5000
+    assert from_json(to_json(timeline.record())) == timeline.record()
+    short, _ = timed(graph_of(asyncfc(), replies), timeline=Timeline(max_text=10))
+    assert short.record().tools[0].result == "results f…"
+    whole, _ = timed(graph_of(asyncfc(), ["y" * 200_000]), timeline=Timeline(max_text=None))
+    assert len(whole.record().replies[0].text) == 200_000
+    cut, _ = timed(graph_of(asyncfc(), ["y" * 200_000]))
+    assert len(cut.record().replies[0].text) == 100_000
+    with pytest.raises(ValueError, match="max_text must be a number of characters from 1 on"):
+        Timeline(max_text=0)
 
 
 def test_several_runs_in_a_row() -> None:

@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 
 from langchain_asyncfc.timeline import Reply, RunRecord, Timeline, ToolRun, Wait
-from langchain_asyncfc.timeline.drawing import chart, frame, image, page
+from langchain_asyncfc.timeline.drawing import Look, chart
+from langchain_asyncfc.timeline.images import _joined, _svg, image
 from langchain_asyncfc.timeline.marks import marks_of
+from langchain_asyncfc.timeline.pages import frame, page
 from tests.pictures.conftest import DRAWN
 
 HOSTILE = "</script><script>throw new Error('ran')</script><b>&\ud800 [[1]]"
@@ -86,7 +88,9 @@ def test_a_chart_is_altairs() -> None:
     assert spec["width"] == 500
     kinds = {row["kind"] for row in spec["datasets"]["asyncfc_bars"]}
     assert {"decoding", "tool running", "tool call waiting", "failed or cancelled"} <= kinds
-    assert spec["title"]["text"].startswith("small: 6.0 s; a synchronous run would have taken")
+    assert " ".join(spec["title"]["text"]).startswith(
+        "small: 6.0 s; a synchronous run would have taken"
+    )
 
 
 def test_a_page_is_drawn_offline(tmp_path: Path, opened: Callable[[Path], Any]) -> None:
@@ -132,7 +136,8 @@ def test_in_a_notebook(tmp_path: Path, opened: Callable[[Path], Any]) -> None:
 def test_without_the_drawing_library(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     """Numbers are there, a notebook shows them, and the error says what to install."""
     monkeypatch.setitem(sys.modules, missing, None)
-    monkeypatch.delitem(sys.modules, "langchain_asyncfc.timeline.drawing", raising=False)
+    for module in ("libraries", "drawing", "pages", "images"):
+        monkeypatch.delitem(sys.modules, f"langchain_asyncfc.timeline.{module}", raising=False)
     timeline = Recorded(small_run())
     with pytest.raises(ImportError, match=r"pip install 'langchain-asyncfc\[viz\]'"):
         timeline.chart()
@@ -146,6 +151,45 @@ def test_ten_thousand_spans_are_thinned() -> None:
     assert len(marks.labels) <= 1000
     assert len(marks.arrows) <= 800
     assert max(len(bar["args"]) for bar in marks.bars if "args" in bar) <= 70
+
+
+@pytest.mark.timeout(300)
+def test_an_image_of_ten_thousand_spans() -> None:
+    """What nobody could see in it is left out, so that it takes seconds and not minutes."""
+    started = time.process_time()
+    png = image(large_run(10_000), scale=1)
+    assert time.process_time() - started < 30  # of this process alone, some six on a free machine
+    assert _size(png)[0] > 960
+
+
+def test_thinned_out_bars_cover_the_same_time() -> None:
+    """Bars that touch become one, those apart by a pixel or more stay; of each lane and kind."""
+    bar = {"top": 0, "bottom": 1, "kind": "a"}
+    bars = [bar | {"start": start, "end": start + 1, "what": "x"} for start in (0, 1, 1.5, 4, 5.05)]
+    other = bar | {"kind": "b", "start": 2, "end": 9}
+    joined = _joined([*bars, other], pixel=0.1)
+    assert joined == [
+        bar | {"start": 0, "end": 2.5},
+        other,
+        bar | {"start": 4, "end": 6.05},
+    ]
+    assert _joined(bars[3:], pixel=0.01) == [bar | {"start": s, "end": s + 1} for s in (4, 5.05)]
+
+
+@pytest.mark.parametrize("width", [650, 1200])
+def test_every_lane_is_named(width: int) -> None:
+    """Each tool's name is in the picture, where each has one lane; no line is wider than it."""
+    names = [f"tool_number_{n}" for n in range(20)]
+    calls = tuple(
+        ToolRun(name, name, 1, n + 1, n + 2, waits=(Wait(1, n + 1, "RAW"),), future=name)
+        for n, name in enumerate(names)
+    )
+    record = RunRecord((Reply(0, 1, "m", tuple(names), tools=tuple(names)),), calls, 21, "x" * 30)
+    svg = _svg(record, Look(width - 140))
+    assert [name for name in ["model", *names] if f">{name}<" not in svg] == []
+    drawn = re.search(r'<svg[^>]*?width="([\d.]+)"', svg)
+    assert drawn is not None
+    assert float(drawn[1]) <= width
 
 
 @pytest.mark.timeout(300)

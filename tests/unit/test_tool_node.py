@@ -73,3 +73,24 @@ def test_closing_a_node_with_nothing_detached_does_nothing() -> None:
     node.close()
     asyncio.run(node.aclose())
     node.close()
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_a_graph_that_does_not_review_is_warned_of(
+    with_model: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Every result is waited for, and a warning says why; not of a node that is tried alone."""
+    calls = AIMessage("", tool_calls=[call("search", query="x")])
+    graph = StateGraph(MessagesState)
+    graph.add_node("tools", AsyncFCToolNode([search]))
+    if with_model:
+        graph.add_node("agent", lambda _: {"messages": [calls]})
+        graph.add_edge(START, "agent")
+        graph.add_edge("agent", "tools")
+    else:
+        graph.add_edge(START, "tools")
+    given = [HumanMessage("go"), *([] if with_model else [calls])]
+    state = asyncio.run(graph.compile().ainvoke({"messages": given}))
+    assert state["messages"][-1].text == "x 10"
+    warned = [r.message for r in caplog.records if "Every result is waited for" in r.message]
+    assert len(warned) == (1 if with_model else 0)

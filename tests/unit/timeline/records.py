@@ -29,7 +29,9 @@ def loops(draw: Any) -> RunRecord:
             began = now + draw(TIMES)
             after = draw(st.sampled_from(tools)).call if tools and draw(st.booleans()) else ""
             waits = (Wait(now, began, "reference", after),) if began > now else ()
-            tools.append(ToolRun(call, name, now, began, began + draw(TIMES), waits=waits))
+            tools.append(
+                ToolRun(call, name, now, began, began + draw(TIMES), future=call, waits=waits)
+            )
     told = [_told(tool, replies) for tool in tools]
     end = max([now, *(tool.end for tool in tools)]) + draw(TIMES)
     return RunRecord(tuple(replies), tuple(told), end)

@@ -20,6 +20,7 @@ def _reply(start: float, end: float, *calls: str, **more: str | int) -> Reply:
 
 
 def _run(call: str, issued: float, start: float, end: float, **more: object) -> ToolRun:
+    more = {"future": call} | more
     return ToolRun(call, "work", issued, start, end, **more)  # type: ignore[arg-type]
 
 
@@ -57,6 +58,20 @@ def test_order_inside_of_a_message() -> None:
     assert [span.start for span in figures.path] == [0, 1, 3, 5]
 
 
+def test_calls_that_tool_node_ran_itself() -> None:
+    """Calls that never became futures took what they took, also where threads were short."""
+    tools = tuple(_run(name, 1, at, at + 2, future="") for name, at in (("a", 1), ("b", 3)))
+    figures = figures_of(RunRecord((_reply(0, 1, "a", "b"), _reply(5, 6)), tools, 6))
+    _close(figures, synchronous=6, spent_on_order=0, one_at_a_time=6)
+    assert figures.headline() == "6.0 s, synchronous: nothing overlapped"
+    assert "this run was one: nothing overlapped" in str(figures)
+
+
+def test_a_run_without_calls() -> None:
+    """There is nothing that could have overlapped."""
+    assert figures_of(RunRecord((_reply(0, 1),), (), 1)).headline() == "1.0 s"
+
+
 def test_a_turn_that_ended_too_early_is_an_extra_one() -> None:
     """The model answered while a call was to come, and was called again with its outcome."""
     replies = (_reply(0, 1, "a"), _reply(1, 2), _reply(4, 5))
@@ -69,6 +84,55 @@ def test_an_answer_is_not_an_extra_turn() -> None:
     replies = (_reply(0, 1, "a"), _reply(1, 2), _reply(4, 5, run=1))
     record = RunRecord(replies, (_run("a", 1, 1, 4, delivered=4),), 5)
     assert extra_replies(record) == set()
+
+
+def test_a_reply_that_failed_is_not_an_extra_turn() -> None:
+    """A synchronous run would have had it too."""
+    replies = (_reply(0, 1, "a"), _reply(1, 2, failed=True), _reply(4, 5))
+    record = RunRecord(replies, (_run("a", 1, 1, 4, delivered=4),), 5)
+    assert extra_replies(record) == set()
+
+
+def test_runs_beside_each_other() -> None:
+    """Two runs of one timeline at the same time do not overlap with each other's decoding."""
+    replies = (_reply(0, 1, "a", run=1), _reply(3, 4, run=1), _reply(1, 3, "b", run=2))
+    tools = (_run("a", 1, 1, 3, run=1, delivered=3), _run("b", 3, 3, 4, run=2))
+    figures = figures_of(RunRecord(replies, tools, 4))
+    _close(figures, synchronous=4, saved_by_overlap=0, saved_by_parallel=0)
+
+
+def test_a_long_agent_beside_two_short_ones() -> None:
+    """All three ran at the same time, so only the longest of them counts."""
+    agents = (("a:1", 0, 10), ("b:1", 1, 3), ("c:1", 5, 8))
+    replies = tuple(
+        reply
+        for agent, start, end in agents
+        for reply in (
+            _reply(start, start + 0.5, agent, agent=agent),
+            _reply(start + 0.5, end, agent=agent),
+        )
+    )
+    tools = tuple(
+        _run(agent, start + 0.5, start + 0.5, end, agent=agent) for agent, start, end in agents
+    )
+    figures = figures_of(RunRecord(replies, tools, 10))
+    _close(figures, saved_by_overlap=9.5, synchronous=19.5)
+
+
+def test_the_path_stays_with_its_agent() -> None:
+    """A reply did not wait for what another agent was told at the same moment."""
+    replies = (
+        _reply(0, 1, "a", agent="a:1"),
+        _reply(0, 2, "b", agent="b:1"),
+        _reply(4, 6, agent="a:1"),
+        _reply(4, 5, agent="b:1"),
+    )
+    tools = (
+        _run("a", 1, 1, 3, agent="a:1", delivered=4),
+        _run("b", 2, 2, 4, agent="b:1", delivered=4),
+    )
+    path = critical_path(RunRecord(replies, tools, 6))
+    assert {span.agent for span in path} == {"a:1"}
 
 
 def test_agents_beside_each_other() -> None:
