@@ -121,6 +121,7 @@ def test_killed_while_the_end_of_the_turn_waits(lab: Lab) -> None:
     """The premature answer is saved; what it waited for is lost, and the model answers again."""
     lab.start(["turn", 1], closed=["pay a"])
     lab.until("end of turn")
+    lab.until("saved", by="put", state="pending")  # with "async" it may come later
     assert lab.kill()
     check_end(lab, lab.run(["turn", 1], ["turn", 2]), paid=False)
     assert lab.starts("pay", "a") == 1
