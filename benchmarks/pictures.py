@@ -87,7 +87,7 @@ def record_of(node: ToolNode, replies: list[Any]) -> RunRecord:
     builder.add_conditional_edges("agent", tools_condition)
     builder.add_edge("tools", "agent")
     timeline = Timeline()
-    question = {"messages": [HumanMessage("Plan my days off.")]}
+    question: Any = {"messages": [HumanMessage("Plan my days off.")]}
     run_virtual(builder.compile().ainvoke(question, {"callbacks": [timeline]}))
     return timeline.record()
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import html
 import re
-import struct
-import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -45,7 +43,7 @@ def image(record: RunRecord, *, width: int = 960, scale: float = 2.0) -> bytes:
         scale: Pixels of the image for one of the chart.
     """
     spec = _spec(record, Look(width, hover=False))
-    return _smaller(bytes(vl_convert.vegalite_to_png(spec, vl_version=VERSION, scale=scale)))
+    return bytes(vl_convert.vegalite_to_png(spec, vl_version=VERSION, scale=scale))
 
 
 def stacked(
@@ -85,27 +83,7 @@ def stacked(
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{wide:.0f}" height="{top:.0f}">'
         f'<rect width="100%" height="100%" fill="white"/>{"".join(parts)}</svg>'
     )
-    return _smaller(bytes(vl_convert.svg_to_png(whole, scale=scale)))
-
-
-def _smaller(png: bytes) -> bytes:
-    """The same image in a third of the bytes: vl-convert compresses fast rather than well.
-
-    Source: the PNG specification: a signature, then chunks of length, type, data and checksum;
-    the data of all `IDAT` chunks together are one stream of zlib.
-    """
-    before, data, after, at = [png[:8]], [], [], 8
-    while at < len(png):
-        (length,) = struct.unpack(">I", png[at : at + 4])
-        chunk = png[at : at + 12 + length]
-        if chunk[4:8] == b"IDAT":
-            data.append(chunk[8:-4])
-        else:
-            (after if data else before).append(chunk)
-        at += len(chunk)
-    typed = b"IDAT" + zlib.compress(zlib.decompress(b"".join(data)))
-    packed = struct.pack(">I", len(typed) - 4) + typed + struct.pack(">I", zlib.crc32(typed))
-    return b"".join([*before, packed, *after])
+    return bytes(vl_convert.svg_to_png(whole, scale=scale))
 
 
 def _svg(record: RunRecord, look: Look) -> str:
@@ -156,7 +134,7 @@ def _joined(bars: Iterable[dict[str, Any]], pixel: float) -> list[dict[str, Any]
         if before is not None and bar["start"] - before["end"] < pixel:
             before["end"] = max(before["end"], bar["end"])
         else:
-            row = {name: bar[name] for name in _SHAPE if name in bar}
+            row: dict[str, Any] = {name: bar[name] for name in _SHAPE if name in bar}
             last[lane] = row
             joined.append(row)
     return joined

@@ -7,12 +7,12 @@ from typing import Final
 try:
     import altair as alt
     import vl_convert
-except ImportError as error:
+except ImportError as _error:
     _MESSAGE = (
         "The picture of a timeline needs Altair and vl-convert: "
         "pip install 'langchain-asyncfc[viz]'. Its numbers, and to_chrome_trace, do not."
     )
-    raise ImportError(_MESSAGE) from error
+    raise ImportError(_MESSAGE) from _error
 
 __all__ = ["VERSION", "alt", "vl_convert"]
 
