@@ -248,7 +248,7 @@ class Resuming(Delivering):
             return None
         call = self._read(ordinal, origin.tool_call, origin.first, message=origin.message)
         tool_call = cast("ToolCall", {**origin.tool_call, "args": how["args"]})
-        return RunAgain(call, tool_call, template.of(tool_call, call.facts.tool), how["namespace"])
+        return RunAgain(call, tool_call, template.of(call.facts.tool), how["namespace"])
 
     def _origin(self, ordinal: int) -> Origin | None:
         """Where a call was made that is pending, or that the last message made."""
@@ -309,7 +309,7 @@ class Resuming(Delivering):
         call = future.call
         asks = self._unanswered.get(call.ordinal)
         future.in_step = asks is not None
-        run_by = template.of(call.tool_call, call.facts.tool).apart(call.ordinal)
+        run_by = template.of(call.facts.tool, call.ordinal)
         if not future.done:
             run_by = self._noted(run_by, call, message)
         self._scheduler.provide(future, run_by, copy_context())
