@@ -51,6 +51,8 @@ class ToolFuture:
         asked_by: The step that lets it ask, if that is not the one that issued it.
         placeholder: The message id of its placeholder; `None` before that is written.
         in_step: Whether a step runs it in the foreground as soon as it may start.
+        provided: What runs its call, from when that is known until it is no longer needed.
+        context: The context in which it does.
         recording: What is noted of its call; made when that is started.
         sharers: The identical calls that joined it, in issue order.
         queued_at: Since when it waits for a place among `max_concurrency` calls, if it had to.
@@ -66,6 +68,7 @@ class ToolFuture:
         "call_off_timeout",
         "callbacks",
         "claimed_by",
+        "context",
         "finished_at",
         "in_step",
         "is_provided",
@@ -94,7 +97,8 @@ class ToolFuture:
         self.state = FutureState.WAITING
         self.outcome: Outcome | None = None
         self.access: Access | None = None
-        self.provided: tuple[Invocation, Context] | None = None
+        self.provided: Invocation | None = None
+        self.context: Context | None = None
         self.is_provided = False
         self.ready = False
         self.batch = 0
@@ -169,11 +173,11 @@ class ToolFuture:
 
     def announce(self, event: str) -> None:
         """Tell `stream_mode="custom"` what happens to the future, where that is wanted."""
-        if self.provided is None or not self.provided[0].announces:
+        if self.provided is None or not self.provided.announces:
             return
         if self.outcome is not None and isinstance(self.outcome.error, GraphBubbleUp):
             return  # an interrupt: the call has not ended, it runs again when it is answered
-        invocation, context = self.provided
+        invocation = self.provided
         if event == DELIVERED:
             # By the step that delivers, which may be one of a later run.
             invocation.announce(self.call.tool_call, self.id, event, self.outcome, here=True)
@@ -182,7 +186,8 @@ class ToolFuture:
         # its graph. A copy, since the call may be running in the context itself.
         try:
             call = self.call.tool_call
-            context.copy().run(invocation.announce, call, self.id, event, self.outcome)
+            assert self.context is not None  # noqa: S101 - given with the invocation
+            self.context.copy().run(invocation.announce, call, self.id, event, self.outcome)
         except Exception:  # whatever a stream does, calls begin and end
             _logger.exception("%s (%s) %s could not be announced.", self.id, self.call.name, event)
 
@@ -210,8 +215,8 @@ class ToolFuture:
         self.stop = self.call_off_timeout = None
         if self.recording is not None:
             self.recording.let_go()
-        if delivered or self.provided is None or not self.provided[0].announces:
-            self.provided = None
+        if delivered or self.provided is None or not self.provided.announces:
+            self.provided = self.context = None
 
     def claim(self, claimant: object) -> bool:
         """Take the outcome for delivery; `False` when the same claimant has taken it already.

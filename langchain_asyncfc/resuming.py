@@ -193,7 +193,7 @@ class Resuming(Delivering):
         """Where a graph goes on that the call runs; see `RunAgain`."""
         if future.asks is None or future.provided is None:
             return None
-        return graph_that_asked(future.asks, future.provided[0].runs_in)
+        return graph_that_asked(future.asks, future.provided.runs_in)
 
     def _go_on(self, template: Invocation, kept: dict[str, Any]) -> Flow[Collection[str]]:
         """Go on where this very step was stopped by interrupts, as often as it was.

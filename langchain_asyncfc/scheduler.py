@@ -262,7 +262,8 @@ class Scheduler:
             if is_first:
                 if call is not None and not future.done:
                     future.call = call
-                future.provided, future.is_provided = (invocation, context), True
+                future.provided, future.context = invocation, context
+                future.is_provided = True
                 if self._withdrawn.pop(future.call.ordinal, None):  # somebody came after all
                     self._futures[future.call.ordinal] = future
                     self._undelivered[future.call.ordinal] = future
@@ -657,8 +658,9 @@ class Scheduler:
 
     def _run_with(self, future: ToolFuture, args: Mapping[str, Any]) -> None:
         call = future.call
-        assert future.provided is not None  # noqa: S101 - only provided calls are enqueued
-        invocation, context = future.provided
+        invocation, context = future.provided, future.context
+        assert invocation is not None  # noqa: S101 - only provided calls are enqueued
+        assert context is not None  # noqa: S101 - which comes with it
         tool_call = call.with_args(args)
         recording = future.recording = Recording(self._home.now, call.future)
         self._tell_waits(future, recording)
