@@ -153,7 +153,8 @@ class Answering(Asking):
             call = None if same else self._changed(ordinal, tool_call, as_made, batch.ordinals)
             # Where several calls may ask, each does so in a task of its own.
             future.in_step = several and self._in_run and future.call.facts.effects.foreground
-            run_by = invocation.apart(ordinal - batch.ordinals.start) if several else invocation
+            number = ordinal - batch.ordinals.start if several else None
+            run_by = invocation.of(invocation.tool, number) if several else invocation
             run_by = self._noted(run_by, future.call, self._thread.batch)
             if self._scheduler.provide(future, run_by, copy_context(), call):
                 return future

@@ -143,7 +143,7 @@ class Asking(Resuming):
             assert future.provided is not None  # noqa: S101 - it was started before
             tool_call = self._scheduler.arguments(future)
             where = self._asked_in(future)
-            calls.append(RunAgain(future.call, tool_call, future.provided[0], where))
+            calls.append(RunAgain(future.call, tool_call, future.provided, where))
         kept = {RECORD: {**self._to_keep(own), "asks": self._asking_again(calls)}}
         yield once_for_all(lambda: kept)
         results = yield from run_again(calls)

@@ -104,7 +104,7 @@ class ControlCalls:
             if future is None:
                 state = "lost" if ordinal in self._thread.pending else "finished"
             elif future.outcome is None:
-                state = "still running" if future.recording.stop is None else "being cancelled"
+                state = "still running" if future.stopped_by is None else "being cancelled"
             elif future.state is FutureState.RESOLVED:
                 state = "finished"
             else:

@@ -12,7 +12,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from langchain_asyncfc.calls import Call
 from langchain_asyncfc.effects import Access
-from langchain_asyncfc.errors import ReferenceProblem
+from langchain_asyncfc.errors import ReferenceProblem, ToolStopped
 from langchain_asyncfc.executors import Executor
 from langchain_asyncfc.futures import FutureState, Outcome, check_transition
 from langchain_asyncfc.invocations import Invocation
@@ -51,6 +51,10 @@ class ToolFuture:
         asked_by: The step that lets it ask, if that is not the one that issued it.
         placeholder: The message id of its placeholder; `None` before that is written.
         in_step: Whether a step runs it in the foreground as soon as it may start.
+        provided: What runs its call, from when that is known until it is no longer needed.
+        context: The context in which it does.
+        recording: What is noted of its call; made when that is started.
+        sharers: The identical calls that joined it, in issue order.
         queued_at: Since when it waits for a place among `max_concurrency` calls, if it had to.
         waits: What it has waited for, each wait as soon as it has ended; see `reasons`.
     """
@@ -64,6 +68,7 @@ class ToolFuture:
         "call_off_timeout",
         "callbacks",
         "claimed_by",
+        "context",
         "finished_at",
         "in_step",
         "is_provided",
@@ -86,13 +91,14 @@ class ToolFuture:
         "waits",
     )
 
-    def __init__(self, call: Call, lane: Lane, recording: Recording, issued_at: float) -> None:
+    def __init__(self, call: Call, lane: Lane, issued_at: float) -> None:
         self.call: Call = call
         self.lane: Lane = lane
         self.state: FutureState = FutureState.WAITING
         self.outcome: Outcome | None = None
         self.access: Access | None = None
-        self.provided: tuple[Invocation, Context] | None = None
+        self.provided: Invocation | None = None
+        self.context: Context | None = None
         self.is_provided: bool = False
         self.ready: bool = False
         self.batch: int = 0
@@ -104,15 +110,15 @@ class ToolFuture:
         self.ran_before: bool = False
         self.leader: ToolFuture | None = None
         self.misfit: ReferenceProblem | None = None
-        self.sharers: list[ToolFuture] = []
-        self.recording: Recording = recording
+        self.sharers: list[ToolFuture] | tuple[()] = ()
+        self.recording: Recording | None = None
         self.claimed_by: object = None
         self.twin_key: tuple[Lane, str] | None = None
         self.issued_at: float = issued_at
         self.queued_at: float | None = None
         self.waits: Sequence[Waited] = ()
         self.finished_at: float | None = None
-        self.callbacks: list[Callable[[], None]] = []
+        self.callbacks: tuple[Callable[[], None], ...] = ()
         self.stop: Callable[[], None] | None = None
         self.call_off_timeout: Callable[[], None] | None = None
 
@@ -124,17 +130,22 @@ class ToolFuture:
     @property
     def is_queued(self) -> bool:
         """Whether it was started and its turn has not come: on the loop, or for a thread."""
-        if self.state is not FutureState.RUNNING:
+        if self.state is not FutureState.RUNNING or self.recording is None:
             return False
         return self.recording.began is None or self.recording.in_queue
 
     @property
     def seconds(self) -> float | None:
         """How long its call ran, once it has."""
-        began = self.recording.began
+        began = self.recording.began if self.recording is not None else None
         if began is None or self.finished_at is None:
             return None
         return self.finished_at - began
+
+    @property
+    def stopped_by(self) -> ToolStopped | None:
+        """Why the runtime ends its call early, if it does."""
+        return self.recording.stop if self.recording is not None else None
 
     @property
     def waited(self) -> str:
@@ -162,21 +173,31 @@ class ToolFuture:
 
     def announce(self, event: str) -> None:
         """Tell `stream_mode="custom"` what happens to the future, where that is wanted."""
-        if self.provided is None or not self.provided[0].announces:
+        if self.provided is None or not self.provided.announces:
             return
         if self.outcome is not None and isinstance(self.outcome.error, GraphBubbleUp):
             return  # an interrupt: the call has not ended, it runs again when it is answered
-        invocation, context = self.provided
+        invocation = self.provided
         if event == DELIVERED:
             # By the step that delivers, which may be one of a later run.
-            invocation.announce(self.id, event, self.outcome, here=True)
+            invocation.announce(self.call.tool_call, self.id, event, self.outcome, here=True)
             return
         # In the context of the step that issued it, whoever reports: the writer looks there for
         # its graph. A copy, since the call may be running in the context itself.
         try:
-            context.copy().run(invocation.announce, self.id, event, self.outcome)
+            call = self.call.tool_call
+            assert self.context is not None  # noqa: S101 - given with the invocation
+            self.context.copy().run(invocation.announce, call, self.id, event, self.outcome)
         except Exception:  # whatever a stream does, calls begin and end
             _logger.exception("%s (%s) %s could not be announced.", self.id, self.call.name, event)
+
+    def share_with(self, other: ToolFuture) -> None:
+        """Let an identical call have its outcome. Most calls have no such, and no list of them."""
+        other.leader = self
+        if isinstance(self.sharers, list):
+            self.sharers.append(other)
+        else:
+            self.sharers = [other]
 
     def note_wait(self, waited: Waited) -> None:
         """Keep a wait that has ended. Most calls have none, and share one empty tuple."""
@@ -192,9 +213,10 @@ class ToolFuture:
             delivered: Whether its outcome was delivered, so that nothing is left to be announced.
         """
         self.stop = self.call_off_timeout = None
-        self.recording.let_go()
-        if delivered or self.provided is None or not self.provided[0].announces:
-            self.provided = None
+        if self.recording is not None:
+            self.recording.let_go()
+        if delivered or self.provided is None or not self.provided.announces:
+            self.provided = self.context = None
 
     def claim(self, claimant: object) -> bool:
         """Take the outcome for delivery; `False` when the same claimant has taken it already.

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from langchain_core.messages import ToolCall, ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -29,6 +29,8 @@ from langchain_asyncfc.recording import Recording, RecordingTool, answer_in
 
 __all__ = ["Invocation"]
 
+_T = TypeVar("_T")
+
 _FAILED: Final = FutureState.FAILED
 
 
@@ -36,14 +38,21 @@ _FAILED: Final = FutureState.FAILED
 class Invocation:
     """Everything that is needed to run one call.
 
+    A call that waits holds no request of its own. It shares one with the calls beside it, and gets
+    its own when it runs: ten thousand calls that wait would otherwise hold as many configs.
+
     Attributes:
-        request: The request that `ToolNode` made in the step that issued the call.
+        request: A request that `ToolNode` made in the step that issued the call: for this call, or
+            for another one of the step.
         execute: Runs a request; a coroutine function, or a plain one for calls that run in
             threads.
         wrapper: The user's wrapper around it, of the same kind.
         handle_tool_errors: The node's option; it also covers errors of the wrapper.
         announces: Whether `stream_mode="custom"` is told what happens to the call.
+        tool: The call's tool, `None` where there is none of that name.
         config: The config to run the tool with; `None` for that of the step.
+        number: What tells the call from others that run in its step (see `configs.apart`); `None`
+            for a call that is alone there.
         entry: Where the journal notes it.
     """
 
@@ -52,42 +61,56 @@ class Invocation:
     wrapper: Callable[[ToolCallRequest, Callable[[ToolCallRequest], Any]], Any] | None
     handle_tool_errors: Any
     announces: bool = False
+    tool: BaseTool | None = None
     config: RunnableConfig | None = None
+    number: int | None = None
     entry: Entry | None = None
 
     @property
     def runs_in(self) -> RunnableConfig:
         """The config with which the tool is run."""
-        return self.config or self.request.runtime.config
+        config = self.config or self.request.runtime.config
+        return config if self.number is None else apart(config, self.number)
 
     def within(self, config: RunnableConfig) -> Invocation:
         """The same with another config for the tool, also where the tool asks for its runtime."""
+        return replace(self, config=config, number=None)
+
+    def of(
+        self, tool: BaseTool | None, number: int | None = None, entry: Entry | None = None
+    ) -> Invocation:
+        """What runs a call that came in beside this one: in the same step, by the same rules.
+
+        Args:
+            tool: The other call's tool.
+            number: What tells it from others that run in the step.
+            entry: Where the journal notes it.
+        """
         return Invocation(
             self.request,
             self.execute,
             self.wrapper,
             self.handle_tool_errors,
             self.announces,
-            config,
-            self.entry,
+            tool,
+            self.config,
+            number,
+            entry,
         )
 
-    def apart(self, number: int) -> Invocation:
-        """The same as one of several calls that run in a step."""
-        return self.within(apart(self.runs_in, number))
-
-    def of(self, tool_call: ToolCall, tool: BaseTool | None) -> Invocation:
-        """What runs another call in this one's place: in the same step, by the same rules."""
-        runtime = replace(self.request.runtime, tool_call_id=tool_call["id"])
-        request = replace(self.request, tool_call=tool_call, tool=tool, runtime=runtime)
-        return replace(self, request=request, entry=None)
-
     def announce(
-        self, future: str, event: str, outcome: Outcome | None, *, here: bool = False
+        self,
+        call: ToolCall,
+        future: str,
+        event: str,
+        outcome: Outcome | None,
+        *,
+        here: bool = False,
     ) -> None:
         """Write to the stream of the step that issued the call what happens to it.
 
         Args:
+            call: The call.
             future: The future's id.
             event: `"issued"`, `"delivered"`, or the state that the future has come to.
             outcome: Its outcome, once there is one.
@@ -95,7 +118,6 @@ class Invocation:
         """
         if not self.announces:
             return
-        call = self.request.tool_call
         told = {"type": "asyncfc", "event": str(event), "future": future}
         told |= {"tool": call["name"], "tool_call_id": call["id"] or ""}
         if outcome is not None and outcome.note:
@@ -106,26 +128,31 @@ class Invocation:
                 writer = get_stream_writer()
         writer(told)
 
-    async def arun(self, tool_call: ToolCall, recording: Recording) -> Outcome:
+    def arun(self, tool_call: ToolCall, recording: Recording) -> Awaitable[Outcome]:
         """Run the call on this event loop. Cancelling it cancels the tool."""
+        # What waits for a tool holds every frame between: the fewer, the better.
         if self.entry is None:
-            return await self._arun(tool_call, recording)
-        await self.entry.abegin()
+            return self._arun(tool_call, recording)
+        return self._anoted(self.entry, tool_call, recording)
+
+    async def _anoted(self, entry: Entry, tool_call: ToolCall, recording: Recording) -> Outcome:
+        recording.begin()
+        await entry.abegin()
         outcome = await self._arun(tool_call, recording)
-        await self.entry.aend(outcome)
+        await entry.aend(outcome)
         return outcome
 
     def run(self, tool_call: ToolCall, recording: Recording) -> Outcome:
         """Run the call in this thread."""
         if self.entry is None:
             return self._run(tool_call, recording)
+        recording.begin()
         self.entry.begin()
         outcome = self._run(tool_call, recording)
         self.entry.end(outcome)
         return outcome
 
     async def _arun(self, tool_call: ToolCall, recording: Recording) -> Outcome:
-        recording.config = self.config
         if not inspect.iscoroutinefunction(self.execute):
             # A sync wrapper with no async twin: `ToolNode` would block the loop with it.
             recording.in_queue = True
@@ -138,63 +165,50 @@ class Invocation:
             recording.answered(result)
             return result
 
+        recording.begin()
         try:
+            request = self._prepared(tool_call, recording)
             if self.wrapper is None:
-                result = await self.execute(self._prepared(tool_call, recording))
+                result = await self.execute(_recorded(request, recording))
                 recording.answered(result)
             else:
-                result = await self.wrapper(self._prepared(tool_call), execute)
-            return self._outcome(result, recording)
+                result = await self.wrapper(request, execute)
+            return self._outcome(result, tool_call, recording)
         except Exception as error:  # noqa: BLE001 - sorted below
-            return self._failure(error, recording)
+            return self._failure(error, tool_call, recording)
 
     def _run(self, tool_call: ToolCall, recording: Recording) -> Outcome:
-        recording.begin()
-        recording.config = self.config
-
         def execute(request: ToolCallRequest) -> Any:
             result = self.execute(_recorded(request, recording))
             recording.answered(result)
             return result
 
+        recording.begin()
         try:
-            if self.wrapper is None:
-                result = self.execute(self._prepared(tool_call, recording))
-                recording.answered(result)
-            else:
-                result = self.wrapper(self._prepared(tool_call), execute)
-            return self._outcome(result, recording)
+            request = self._prepared(tool_call, recording)
+            result = execute(request) if self.wrapper is None else self.wrapper(request, execute)
+            return self._outcome(result, tool_call, recording)
         except Exception as error:  # noqa: BLE001 - sorted below
-            return self._failure(error, recording)
+            return self._failure(error, tool_call, recording)
 
-    def _prepared(self, tool_call: ToolCall, recording: Recording | None = None) -> ToolCallRequest:
-        """The request with this call's arguments and config, made in one go: each copy costs.
-
-        Args:
-            tool_call: The call.
-            recording: Notes what the tool returns, if no wrapper is to see the tool before.
-        """
+    def _prepared(self, tool_call: ToolCall, recording: Recording) -> ToolCallRequest:
+        """The request as `ToolNode` would make it for this call in its own config."""
         request = self.request
-        changes: dict[str, Any] = {}
-        if tool_call is not request.tool_call:
-            changes["tool_call"] = tool_call
-        if self.config is not None:
-            changes["runtime"] = replace(request.runtime, config=self.config)
-        if recording is not None and request.tool is not None:
-            changes["tool"] = RecordingTool(request.tool, recording)
-        return replace(request, **changes) if changes else request
+        config = recording.config = self.runs_in
+        runtime = changed(request.runtime, config=config, tool_call_id=tool_call["id"])
+        return changed(request, tool_call=tool_call, tool=self.tool, runtime=runtime)
 
-    def _outcome(self, result: Any, recording: Recording) -> Outcome:
+    def _outcome(self, result: Any, tool_call: ToolCall, recording: Recording) -> Outcome:
         if recording.stop is not None:
             return Outcome(FutureState.CANCELLED)
-        call_id = self.request.tool_call["id"]
+        call_id = tool_call["id"]
         message = answer_in(result, call_id)
         if message is not None and message.status == "error":
             return Outcome(_FAILED, message.content, result, note=str(message.text))
-        value = recording.value(self.request.tool, result, call_id)
+        value = recording.value(self.tool, result, call_id)
         return Outcome(FutureState.RESOLVED, value, result)
 
-    def _failure(self, error: Exception, recording: Recording) -> Outcome:
+    def _failure(self, error: Exception, call: ToolCall, recording: Recording) -> Outcome:
         """What an error comes to that `execute` or the wrapper let through."""
         if recording.stop is not None:
             return Outcome(FutureState.CANCELLED)
@@ -205,7 +219,6 @@ class Invocation:
             content = _content(error, flag)
         except Exception as raised:  # noqa: BLE001 - a handler may refuse an error by raising
             return Outcome(_FAILED, error=raised, note=repr(raised))
-        call = self.request.tool_call
         message = ToolMessage(content, name=call["name"], tool_call_id=call["id"], status="error")
         return Outcome(_FAILED, content, message, note=str(message.text))
 
@@ -213,7 +226,18 @@ class Invocation:
 def _recorded(request: ToolCallRequest, recording: Recording) -> ToolCallRequest:
     if request.tool is None:
         return request
-    return request.override(tool=RecordingTool(request.tool, recording))  # type: ignore[arg-type]
+    return changed(request, tool=RecordingTool(request.tool, recording))
+
+
+def changed(data: _T, **changes: Any) -> _T:
+    """A copy of a dataclass object with other values.
+
+    `dataclasses.replace` does the same by way of `__init__`. A request checks each attribute that
+    is set there, which takes longer than all else that is done to run a call.
+    """
+    copied = object.__new__(type(data))
+    copied.__dict__.update(data.__dict__, **changes)
+    return copied
 
 
 def _resume(error: Exception) -> bool:

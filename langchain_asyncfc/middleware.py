@@ -43,7 +43,7 @@ from langchain_asyncfc.native import is_openai, marked, native_history, takes_na
 from langchain_asyncfc.placeholders import asyncfc_instructions
 from langchain_asyncfc.records import CONTROL_TOOLS, read_thread, waits_at_end
 from langchain_asyncfc.references import holds_references
-from langchain_asyncfc.runs import mark_reviewed
+from langchain_asyncfc.runs import known_thread, mark_reviewed
 from langchain_asyncfc.schemas import model_tool
 from langchain_asyncfc.screens import Screens
 from langchain_asyncfc.steps import Step
@@ -395,7 +395,12 @@ class AsyncFCMiddleware(_AgentMiddleware):
         # Errors that the tools node would raise are raised, and handled by it.
         wrapper = self._screens.wrapper(handler)
         invocation = Invocation(
-            request, handler, wrapper, False, announces=self._engine.stream_events
+            request,
+            handler,
+            wrapper,
+            False,
+            announces=self._engine.stream_events,
+            tool=request.tool,
         )
         arrivals = [(request.tool_call, invocation)]
         return lambda step: step.answer_calls(arrivals, deliver=False)
@@ -466,7 +471,7 @@ class _ModelCall:
 
 def _after_model(state: Any) -> _Plan:
     """What to do when the model has spoken."""
-    thread = read_thread(state[_MESSAGES])
+    thread = known_thread(state[_MESSAGES])
     if any(thread.unanswered()) and state.get(_STRUCTURED) is None:
         return Step.finish_before
     if thread.batch is not None and thread.batch.tool_calls and state.get(_STRUCTURED) is None:

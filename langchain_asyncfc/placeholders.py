@@ -14,7 +14,7 @@ from uuid import uuid4
 from langchain_core.messages import ToolMessage
 
 from langchain_asyncfc.calls import Call
-from langchain_asyncfc.records import pending_record, with_record
+from langchain_asyncfc.records import as_kwargs, pending_record
 
 __all__ = ["asyncfc_instructions", "placeholder"]
 
@@ -59,5 +59,11 @@ def placeholder(call: Call, *, full: bool, detach: bool) -> ToolMessage:
         detach: Whether the future may outlive the run.
     """
     text = (_FULL if full else _SHORT).format(id=call.future)
-    message = ToolMessage(text, name=call.name, tool_call_id=call.id or "", id=str(uuid4()))
-    return with_record(message, pending_record(call.future, detach=detach))
+    kwargs = as_kwargs(pending_record(call.future, detach=detach))
+    return ToolMessage(
+        text,
+        name=call.name,
+        tool_call_id=call.id or "",
+        id=str(uuid4()),
+        additional_kwargs=kwargs,
+    )

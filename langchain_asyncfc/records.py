@@ -64,8 +64,13 @@ _Message = TypeVar("_Message", bound=BaseMessage)
 
 def with_record(message: _Message, record: Mapping[str, Any], **changes: Any) -> _Message:
     """A copy of a message with a record, merged into one that it has."""
-    kwargs = {**message.additional_kwargs, _KEY: {**_record(message), **record}}
+    kwargs = {**message.additional_kwargs, **as_kwargs({**_record(message), **record})}
     return message.model_copy(update={**changes, "additional_kwargs": kwargs})
+
+
+def as_kwargs(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a new message that has a record has as its `additional_kwargs`."""
+    return {_KEY: record}
 
 
 def literal_record(call_ids: Iterable[str | None], futures: Iterable[str]) -> dict[str, Any]:

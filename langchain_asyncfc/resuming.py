@@ -193,7 +193,7 @@ class Resuming(Delivering):
         """Where a graph goes on that the call runs; see `RunAgain`."""
         if future.asks is None or future.provided is None:
             return None
-        return graph_that_asked(future.asks, future.provided[0].runs_in)
+        return graph_that_asked(future.asks, future.provided.runs_in)
 
     def _go_on(self, template: Invocation, kept: dict[str, Any]) -> Flow[Collection[str]]:
         """Go on where this very step was stopped by interrupts, as often as it was.
@@ -248,7 +248,7 @@ class Resuming(Delivering):
             return None
         call = self._read(ordinal, origin.tool_call, origin.first, message=origin.message)
         tool_call = cast("ToolCall", {**origin.tool_call, "args": how["args"]})
-        return RunAgain(call, tool_call, template.of(tool_call, call.facts.tool), how["namespace"])
+        return RunAgain(call, tool_call, template.of(call.facts.tool), how["namespace"])
 
     def _origin(self, ordinal: int) -> Origin | None:
         """Where a call was made that is pending, or that the last message made."""
@@ -309,7 +309,7 @@ class Resuming(Delivering):
         call = future.call
         asks = self._unanswered.get(call.ordinal)
         future.in_step = asks is not None
-        run_by = template.of(call.tool_call, call.facts.tool).apart(call.ordinal)
+        run_by = template.of(call.facts.tool, call.ordinal)
         if not future.done:
             run_by = self._noted(run_by, call, message)
         self._scheduler.provide(future, run_by, copy_context())

@@ -262,7 +262,8 @@ class Scheduler:
             if is_first:
                 if call is not None and not future.done:
                     future.call = call
-                future.provided, future.is_provided = (invocation, context), True
+                future.provided, future.context = invocation, context
+                future.is_provided = True
                 if self._withdrawn.pop(future.call.ordinal, None):  # somebody came after all
                     self._futures[future.call.ordinal] = future
                     self._undelivered[future.call.ordinal] = future
@@ -424,14 +425,13 @@ class Scheduler:
                 return False
             if future.state is _WAITING and self._is_stuck():
                 return False
-            future.callbacks.append(callback)
+            future.callbacks = (*future.callbacks, callback)
             return True
 
     def forget(self, future: ToolFuture, callback: Callable[[], None]) -> None:
         """Call off `when_done`."""
         with self._lock:
-            if callback in future.callbacks:
-                future.callbacks.remove(callback)
+            future.callbacks = tuple(c for c in future.callbacks if c != callback)
 
     def when_failed(self, callback: Callable[[], None]) -> bool:
         """Have a function called when a call ends with an error that the graph has to raise.
@@ -459,8 +459,7 @@ class Scheduler:
         twin = self._twin(future)
         if twin is not None:
             # It waits for the other's value; nothing of its own runs.
-            future.leader = twin
-            twin.sharers.append(future)
+            twin.share_with(future)
             self._apply(
                 self._tracker.issue(
                     call.ordinal,
@@ -485,8 +484,7 @@ class Scheduler:
         return future
 
     def _enlist(self, call: Call, lane: Lane) -> ToolFuture:
-        now = self._home.now
-        future = ToolFuture(call, lane, Recording(now, call.future), now())
+        future = ToolFuture(call, lane, self._home.now())
         future.batch = self._batch
         self._futures[call.ordinal] = future
         self._live[call.ordinal] = future
@@ -529,7 +527,7 @@ class Scheduler:
     def _unshare(self, future: ToolFuture) -> None:
         """Let those that joined a call go on without it: the first of them runs for itself."""
         heirs = [sharer for sharer in future.sharers if not sharer.done]
-        future.sharers = []
+        future.sharers = ()
         if future.twin_key is not None and self._twins.get(future.twin_key) is future:
             del self._twins[future.twin_key]
         if not heirs:
@@ -541,8 +539,7 @@ class Scheduler:
             self._twins[heir.twin_key] = heir
         self._tracker.part(heir.call.ordinal, future.call.ordinal, heir.access or Access())
         for other in others:
-            other.leader = heir
-            heir.sharers.append(other)
+            heir.share_with(other)
             self._tracker.follow(other.call.ordinal, future.call.ordinal, heir.call.ordinal)
 
     def withdraw_unprovided(self) -> None:
@@ -598,13 +595,13 @@ class Scheduler:
                 why = free.reason if future.leader is None else IDENTICAL_CALL
                 future.note_wait(Waited(why, future_id(free.earlier), future.issued_at, now))
 
-    def _tell_waits(self, future: ToolFuture) -> None:
+    def _tell_waits(self, future: ToolFuture, recording: Recording) -> None:
         """Say why a call that starts now waited, in the log and to the trace of its run."""
         if future.queued_at is not None:
             future.note_wait(Waited(MAX_CONCURRENCY, "", future.queued_at, self._home.now()))
         if future.waits:
             told = waits_metadata(future.id, future.waits, future.issued_at)
-            future.recording.told = told
+            recording.told = told
             _logger.info("%s (%s)", future.waited, future.call.name)
 
     def _share(self, future: ToolFuture) -> None:
@@ -661,10 +658,12 @@ class Scheduler:
 
     def _run_with(self, future: ToolFuture, args: Mapping[str, Any]) -> None:
         call = future.call
-        assert future.provided is not None  # noqa: S101 - only provided calls are enqueued
-        invocation, context = future.provided
+        invocation, context = future.provided, future.context
+        assert invocation is not None  # noqa: S101 - only provided calls are enqueued
+        assert context is not None  # noqa: S101 - which comes with it
         tool_call = call.with_args(args)
-        self._tell_waits(future)
+        recording = future.recording = Recording(self._home.now, call.future)
+        self._tell_waits(future, recording)
         future.move(_RUNNING)
         future.announce(_RUNNING)
         self._tracker.start(call.ordinal)
@@ -677,9 +676,9 @@ class Scheduler:
             call.id or "",
             call.name,
             args,
-            functools.partial(self._run, future, invocation, tool_call),
-            functools.partial(self._arun, future, invocation, tool_call),
-            future.recording.interrupt,
+            functools.partial(invocation.run, tool_call, recording),
+            functools.partial(invocation.arun, tool_call, recording),
+            recording.interrupt,
             context,
         )
         if call.facts.timeout is not None:
@@ -690,14 +689,6 @@ class Scheduler:
         stop = executor.submit(job, functools.partial(self._report, future))
         if not future.done:
             future.stop = stop
-
-    def _run(self, future: ToolFuture, invocation: Invocation, call: ToolCall) -> Outcome:
-        future.recording.begin()
-        return invocation.run(call, future.recording)
-
-    async def _arun(self, future: ToolFuture, invocation: Invocation, call: ToolCall) -> Outcome:
-        future.recording.begin()
-        return await invocation.arun(call, future.recording)
 
     # -- ending ---------------------------------------------------------------------------------
 
@@ -712,7 +703,7 @@ class Scheduler:
             self._running[future.lane] -= 1
             if future.call_off_timeout is not None:
                 future.call_off_timeout()
-            stop = future.recording.stop
+            stop = future.stopped_by
             if isinstance(stop, ToolTimeout):
                 outcome = Outcome(_FAILED, note=str(stop))
             try:
@@ -772,7 +763,7 @@ class Scheduler:
         self._notify(future)
 
     def _notify(self, future: ToolFuture) -> None:
-        callbacks, future.callbacks = future.callbacks, []
+        callbacks, future.callbacks = [*future.callbacks], ()
         if future is self._failure:
             callbacks += self._failure_callbacks
             self._failure_callbacks = []
@@ -805,8 +796,9 @@ class Scheduler:
 
     def _cancel(self, future: ToolFuture) -> None:
         self._unshare(future)
-        if future.leader is not None and future in future.leader.sharers:
-            future.leader.sharers.remove(future)
+        if future.leader is not None and future in (sharers := future.leader.sharers):
+            assert isinstance(sharers, list)  # noqa: S101 - it is in there
+            sharers.remove(future)
         if future.state is _WAITING or future.asks is not None:
             self._no_longer_asks(future)
             self._end(future, Outcome(_CANCELLED))
@@ -818,7 +810,7 @@ class Scheduler:
             self._stop(future, timed_out(future.call))
 
     def _stop(self, future: ToolFuture, reason: ToolCancelled | ToolTimeout) -> None:
-        if future.recording.stop is None:
+        if future.recording is not None and future.recording.stop is None:
             future.recording.stop = reason
             if future.stop is not None:
                 future.stop()

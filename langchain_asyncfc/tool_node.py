@@ -296,10 +296,12 @@ class AsyncFCToolNode(ToolNode):
         return lambda step: step.answer_calls(arrivals)
 
     def _arrivals(self, kept: _Kept) -> list[tuple[ToolCall, Invocation]]:
-        return [
-            (request.tool_call, self._invocation(request, execute))
-            for request, execute in kept.requests
-        ]
+        # The calls of a step have their state and runtime in common, so one request serves all.
+        request, execute = kept.requests[0]
+        wrapper = self._awrapper if inspect.iscoroutinefunction(execute) else self._wrapper
+        announces = self._engine.stream_events
+        first = Invocation(request, execute, wrapper, self._errors, announces=announces)
+        return [(made.tool_call, first.of(made.tool)) for made, _ in kept.requests]
 
     def _template(self, input: Any, config: RunnableConfig) -> Work:
         """Gives what runs calls in a step that no calls came in with."""
@@ -315,12 +317,6 @@ class AsyncFCToolNode(ToolNode):
             return self._arrivals(kept)[0][1]
 
         return Work(run, arun)
-
-    def _invocation(self, request: ToolCallRequest, execute: Callable[..., Any]) -> Invocation:
-        wrapper = self._awrapper if inspect.iscoroutinefunction(execute) else self._wrapper
-        return Invocation(
-            request, execute, wrapper, self._errors, announces=self._engine.stream_events
-        )
 
 
 class _Kept:

@@ -94,7 +94,8 @@ class Case:
         def made(config: RunnableConfig) -> RunAgain:
             runtime: Any = ToolRuntime({}, None, config, print, "c1", None)
             request = ToolCallRequest(tool_call, tool, {}, runtime)
-            return RunAgain(call, tool_call, Invocation(request, run_by, None, False), None)
+            invocation = Invocation(request, run_by, None, False, tool=tool)
+            return RunAgain(call, tool_call, invocation, None)
 
         def step(state: MessagesState, config: RunnableConfig) -> None:
             again = made(config)
