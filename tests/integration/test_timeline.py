@@ -24,6 +24,9 @@ from langchain_asyncfc.timeline import RunRecord, Timeline, ToolRun, from_json, 
 
 GO = {"messages": [HumanMessage("go")]}
 
+of_which_call = pytest.mark.needs_langgraph("1.1")
+"""The langchain-core of older ones does not tell which call a run is of that gives no result."""
+
 
 @effects(reads="web:")
 @tool
@@ -158,6 +161,7 @@ def test_waits_and_their_reasons() -> None:
     assert calls["future_3"].args["text"] == "results for a"
 
 
+@of_which_call
 def test_calls_that_failed_or_never_ran() -> None:
     """What failed is failed, and what needed it was skipped: both were told to the model."""
     replies = [
@@ -175,6 +179,7 @@ def test_calls_that_failed_or_never_ran() -> None:
     assert "future_1" in skipped.result
 
 
+@of_which_call
 def test_cancelled_calls() -> None:
     """A call that the model cancels ends there."""
     replies = [
@@ -229,6 +234,7 @@ def test_a_plain_language_model() -> None:
     assert (reply.text, reply.calls, reply.model) == ("plain words", (), "FakeListLLM")
 
 
+@of_which_call
 def test_an_interrupt_and_its_answer() -> None:
     """One timeline has both runs: the call that asked, and the same call when it was answered."""
 
