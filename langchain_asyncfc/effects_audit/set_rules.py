@@ -189,7 +189,7 @@ def spellings(tools: Sequence[Survey]) -> Iterator[Finding]:
                 "A024",
                 users,
                 f"paths under '{root}' come from the model: '..' and './' are worked out, but "
-                "'a.py' and '/work/a.py' are two resources, and so are a link and its target",
+                "'a.py' and '/srv/a.py' are two resources, and so are a link and its target",
                 "Have the tools refuse all but one form, such as paths relative to the project.",
             )
 
