@@ -136,9 +136,9 @@ def check_effects(
     """Run calls against each other, to find labels that are wrong.
 
     Each pair of calls is run one after the other both ways, and interleaved: coroutine tools at
-    each of their suspensions, in virtual time; plain ones, in threads, at each of their lines.
-    Every run begins with a fresh world. The calls are run for real, so give tools a world that may
-    be broken.
+    each of their suspensions, in virtual time; plain ones, in threads, at each of their lines, in
+    real time: one that sleeps for a second does so in every run. Every run begins with a fresh
+    world. The calls are run for real, so give tools a world that may be broken.
 
     Args:
         tools: As for the node.
