@@ -200,9 +200,13 @@ class ToolFuture:
             self.sharers = [other]
 
     def note_wait(self, waited: Waited) -> None:
-        """Keep a wait that has ended. Most calls have none, and share one empty tuple."""
+        """Keep a wait that has ended. Most calls have none, and share one empty tuple.
+
+        What stands between a call and others may be in its way twice, for the same reason.
+        """
         if isinstance(self.waits, list):
-            self.waits.append(waited)
+            if waited not in self.waits:
+                self.waits.append(waited)
         else:
             self.waits = [waited]
 

@@ -37,8 +37,10 @@ def page(run: RunEstimate, *, labels: str) -> str:
     pages = import_module("langchain_asyncfc.timeline.pages")
     both = _both(run, labels)
     until = max(record.end for _, record in both)
+    # What a timeline says of its run would be worked out from an estimate, not from a run.
     parts = [
-        f"<h2>{html.escape(title)}</h2>{pages.frame(record, until=until)}" for title, record in both
+        f"<h2>{html.escape(title)}</h2>{pages.frame(record, until=until, titled=False)}"
+        for title, record in both
     ]
     style = "body { font-family: sans-serif; margin: 16px } h2 { font-size: 18px; margin: 8px 0 }"
     return (
@@ -56,7 +58,7 @@ def image(run: RunEstimate, *, labels: str, scale: float = 2.0) -> bytes:
         scale: Pixels of the image for one of the charts.
     """
     images = import_module("langchain_asyncfc.timeline.images")
-    return bytes(images.stacked(_both(run, labels), scale=scale))
+    return bytes(images.stacked(_both(run, labels), titled=False, scale=scale))
 
 
 def _both(run: RunEstimate, labels: str) -> list[tuple[str, RunRecord]]:

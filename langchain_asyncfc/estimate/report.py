@@ -77,7 +77,10 @@ def _each(runs: tuple[RunEstimate, ...]) -> Iterator[str]:
 def _advice(advice: tuple[Advice, ...]) -> Iterator[str]:
     worth = [one for one in advice if max(one.gain, one.alone) > _LEAST]
     if not worth:
-        yield "No label would save time on this: look at the largest of the times above."
+        yield (
+            "No label would save time on this: what is left is decoding, and waiting for results "
+            "that the model needs."
+        )
         return
     yield "Label these tools first (time saved if they read and write nothing; hopeful):"
     width = max(len(one.tool) for one in worth)

@@ -89,7 +89,8 @@ def with_asyncfc(
 
 def _reply(start: float, end: float, step: Step) -> Reply:
     calls = tuple(job.call or str(job.number) for job in step.jobs)
-    return Reply(start, end, calls=calls, text=step.text)
+    tools = tuple(job.tool for job in step.jobs)
+    return Reply(start, end, calls=calls, tools=tools, text=step.text)
 
 
 def _tool_run(

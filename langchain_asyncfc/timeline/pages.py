@@ -39,9 +39,7 @@ li i {{ display: inline-block; width: 11px; height: 11px; margin-right: 5px; }}
 </style>
 </head>
 <body>
-<h1>{title}</h1>
-<p>{parts}</p>
-<p>{signs}</p>
+{figures}<p>{signs}</p>
 <div id="timeline"></div>
 <ul>{legend}</ul>
 <script type="application/json" id="chart">{chart}</script>
@@ -65,21 +63,23 @@ vegaEmbed("#timeline", chart, {
 """
 
 
-def page(record: RunRecord, *, until: float | None = None) -> str:
+def page(record: RunRecord, *, until: float | None = None, titled: bool = True) -> str:
     """One page that holds all that it needs, and works offline.
 
     Args:
         record: The run.
         until: The end of the time that is shown, in seconds; the end of the run by default.
+        titled: Whether its figures stand above it.
     """
     marks, figures = marks_of(record), figures_of(record)
     spec = specification(record, marks, Look("container", until, titled=False, legend=False))
     spec["autosize"] = {"type": "fit-x", "contains": "padding"}
     # What tools return may hold anything, also what would end the script.
     written = json.dumps(spec).replace("<", "\\u003c")
+    title = html.escape(f"{heading(record)}{figures.headline()}")
     return _PAGE.format(
-        title=html.escape(f"{heading(record)}{figures.headline()}"),
-        parts=html.escape(figures.parts()),
+        title=title if titled else "Timeline",
+        figures=f"<h1>{title}</h1>\n<p>{html.escape(figures.parts())}</p>\n" if titled else "",
         signs=html.escape("; ".join(marks.signs)),
         legend=_legend(marks),
         chart=written,
@@ -98,16 +98,17 @@ def _code() -> str:
     return str(vl_convert.javascript_bundle(_SNIPPET, vl_version=VERSION))
 
 
-def frame(record: RunRecord, *, until: float | None = None) -> str:
+def frame(record: RunRecord, *, until: float | None = None, titled: bool = True) -> str:
     """The page in a frame, for notebooks: what it loads does not meet what they have loaded.
 
     Args:
         record: The run.
         until: The end of the time that is shown, in seconds; the end of the run by default.
+        titled: Whether its figures stand above it.
     """
     marks = marks_of(record)
     height = lane_height(marks) * max(2, marks.lanes) + _AROUND
-    inner = html.escape(page(record, until=until), quote=True)
+    inner = html.escape(page(record, until=until, titled=titled), quote=True)
     return (
         f'<iframe style="width: 100%; height: {height}px; border: none" srcdoc="{inner}"></iframe>'
     )

@@ -28,12 +28,16 @@ def _rows(text: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
 
 
-@pytest.mark.parametrize("name", ["README.md", "CHANGELOG.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/README.md"]
+)
 def test_relative_links_exist(name: str) -> None:
     """Files that these pages link to are in the repository."""
     text = FENCED.sub("", (ROOT / name).read_text())
     targets = [link for link in LINK.findall(text) if "://" not in link]
-    missing = [link for link in targets if not (ROOT / link.split("#")[0]).exists()]
+    missing = [
+        link for link in targets if not (ROOT / name).parent.joinpath(link.split("#")[0]).exists()
+    ]
     assert missing == []
 
 

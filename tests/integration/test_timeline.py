@@ -429,3 +429,20 @@ def test_the_text_of_a_timeline() -> None:
     timeline, _ = timed(graph_of(asyncfc(), [*script(), "too early", "done"]))
     assert str(timeline) == timeline.summary()
     assert repr(timeline) == ("<Timeline 7.5 s; a synchronous run would have taken 9.5 s (1.27x)>")
+
+
+def test_a_wait_is_told_once() -> None:
+    """A call without effects that waits for another is told of one wait, whatever led to it."""
+
+    @tool
+    async def slow(x: int) -> int:
+        """Take 3 s."""
+        await asyncio.sleep(3)
+        return x
+
+    replies = [AIMessage("", tool_calls=[call("slow", x=x)]) for x in range(2)]
+    timeline = Timeline()
+    graph = graph_of(AsyncFCToolNode([slow]), [*replies, "done", "done"])
+    run_virtual(graph.ainvoke(GO, {"callbacks": [timeline]}))
+    _, second = timeline.record().tools
+    assert [(w.reason, w.after) for w in second.waits] == [("no declared effects", "future_1")]

@@ -30,5 +30,6 @@ def test_a_run_is_drawn_before_and_after(tmp_path: Path) -> None:
     assert "As it was: 7.00 s" in text
     assert "AsyncFC with &lt;labels&gt;, hopeful: 5.09 s, 1.37x" in text
     assert text.count("<iframe") == 2
+    assert "synchronous run would have taken" not in text
     assert "<script src" not in text
     assert image.read_bytes().startswith(b"\x89PNG")

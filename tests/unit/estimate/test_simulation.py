@@ -76,3 +76,9 @@ def test_a_hazard_shrinks_when_the_value_is_known() -> None:
     told = with_asyncfc(story, needs, EFFECTS, grace=0)
     assert [run.start for run in told.tools] == [1, 2, 5]
     assert [wait.after for wait in told.tools[2].waits] == ["future_2"]
+    # What a picture of it calls an extra turn is a reply that only waited; here none did.
+    assert [reply.tools for reply in told.replies if reply.calls] == [
+        ("writer",),
+        ("free",),
+        ("reader",),
+    ]
