@@ -9,7 +9,7 @@ LOWEST := $(VENV)-lowest
 # With their outputs, for the documentation; git keeps them without.
 NOTEBOOKS := $(patsubst examples/%.ipynb,docs/notebooks/%.ipynb,$(wildcard examples/*.ipynb))
 
-.PHONY: help demo test crash coverage lint types notebooks docs bench bench-quick bench-twice test-lowest wheel format clean
+.PHONY: help demo test crash coverage lint types notebooks docs bench soak bench-quick bench-twice test-lowest wheel format clean
 
 help:  ## Say what there is
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -67,8 +67,11 @@ $(BENCH): $(READY)
 	$(PIP) install --group bench
 	@touch $@
 
-bench: $(BENCH)  ## Measure again what README and docs claim
+bench: $(BENCH)  ## Measure again what README and docs claim; or the parts that ARGS names
 	$(BIN)/python -m benchmarks $(ARGS)
+
+soak: $(BENCH)  ## Measure again what load and time do, which takes long
+	$(BIN)/python -m benchmarks soak
 
 bench-quick: $(BENCH)  ## A small part of the benchmarks, in under two minutes
 	$(BIN)/python -m benchmarks --quick
