@@ -71,7 +71,7 @@ class Scale:
 
 
 _FULL: Final = Scale(3_000, 300, 100, (10, 100, 1_000, 10_000), 5, 600, 15)
-_QUICK: Final = Scale(300, 40, 20, (10, 100, 1_000), 2, 150, 3)
+_QUICK: Final = Scale(100, 12, 6, (10, 100), 1, 60, 1)
 
 
 def _row(what: str, size: int | str, pairs: Pairs, placeholders: str = "") -> str:
