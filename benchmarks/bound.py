@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, tool
@@ -74,8 +75,14 @@ def _said(text: str, calls: list[Any], tokens: int) -> AIMessage:
     return AIMessage(text, tool_calls=calls, usage_metadata=usage)
 
 
-def _time(node: ToolNode, condition: Any, policy: Any) -> float:
-    model = ScriptedChatModel(policy=policy, ttft=TTFT, tokens_per_second=TOKENS_PER_SECOND)
+def agent_graph(model: BaseChatModel, node: ToolNode, condition: Any) -> Any:
+    """An agent: the model, and a node for its tools, in turn.
+
+    Args:
+        model: The model.
+        node: Runs its calls.
+        condition: Says where to go when the model has spoken.
+    """
 
     async def agent(state: MessagesState) -> dict[str, Any]:
         return {"messages": [await model.ainvoke(state["messages"])]}
@@ -86,7 +93,13 @@ def _time(node: ToolNode, condition: Any, policy: Any) -> float:
     builder.add_edge(START, "agent")
     builder.add_conditional_edges("agent", condition)
     builder.add_edge("tools", "agent")
-    graph = builder.compile()
+    return builder.compile()
+
+
+def _time(node: ToolNode, condition: Any, policy: Any) -> float:
+    model = ScriptedChatModel(policy=policy, ttft=TTFT, tokens_per_second=TOKENS_PER_SECOND)
+
+    graph = agent_graph(model, node, condition)
 
     async def run() -> float:
         config: RunnableConfig = {"recursion_limit": 1_000}

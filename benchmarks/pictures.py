@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.tools import BaseTool, tool
-from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 
+from benchmarks.bound import agent_graph
 from langchain_asyncfc import AsyncFCToolNode, effects, tools_condition
 from langchain_asyncfc.testing import ScriptedChatModel, call, run_virtual
 from langchain_asyncfc.timeline import RunRecord, Timeline
@@ -76,19 +76,10 @@ def record_of(node: ToolNode, replies: list[Any]) -> RunRecord:
     """What an agent with this node did."""
     pace = {"ttft": 0.4, "tokens_per_second": 20.0, "streaming": True}
     model = ScriptedChatModel.replies(replies, **pace)
-
-    async def agent(state: MessagesState) -> dict[str, Any]:
-        return {"messages": [await model.ainvoke(state["messages"])]}
-
-    builder = StateGraph(MessagesState)
-    builder.add_node("agent", agent)
-    builder.add_node("tools", node)
-    builder.add_edge(START, "agent")
-    builder.add_conditional_edges("agent", tools_condition)
-    builder.add_edge("tools", "agent")
+    graph = agent_graph(model, node, tools_condition)
     timeline = Timeline()
     question: Any = {"messages": [HumanMessage("Plan my days off.")]}
-    run_virtual(builder.compile().ainvoke(question, {"callbacks": [timeline]}))
+    run_virtual(graph.ainvoke(question, {"callbacks": [timeline]}))
     return timeline.record()
 
 

@@ -9,7 +9,6 @@ from langchain_asyncfc.estimate.drawing import save
 from langchain_asyncfc.timeline.spans import Reply, RunRecord, ToolRun
 
 pytest.importorskip("altair")
-pytest.importorskip("langchain_asyncfc.timeline.drawing")
 
 
 def test_a_run_is_drawn_before_and_after(tmp_path: Path) -> None:
