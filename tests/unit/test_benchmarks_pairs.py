@@ -48,3 +48,8 @@ def test_times_are_given_a_unit() -> None:
     pairs = in_turn(lambda: sum(range(20_000)), lambda: None, pairs=4, units=10)
     assert len(pairs.theirs) == len(pairs.ours) == 4
     assert pairs.base > pairs.extra[1] + pairs.base
+
+
+def test_quartiles_of_one_pair_are_its_own() -> None:
+    pairs = Pairs([10.0], [12.5])
+    assert pairs.extra == (2.5, 2.5, 2.5)
