@@ -5,7 +5,9 @@ reference where it has not seen it, says `await_result` or `await_future` where 
 for all results in the last message before an answer. It decodes 60 tokens a second after 0.4 s;
 a call has 40 to 80 tokens, an answer 60; `await_result` is counted as 5 more, `await_future` as
 20. Tools take lognormal times (sigma 0.6), the same in all ways, and act at a random moment of
-their time, so that a race would show.
+their time, so that a race would show. There are 20 draws of times for each median. W1 to W4 have
+200 tasks and more, and each task is run with five of the draws, so that all of them are run with
+a fourth of the tasks; those of W5 are run with all 20.
 
 - (a) `ToolNode`, one call a turn.
 - (b) `ToolNode`, calls that do not depend on each other in one message.

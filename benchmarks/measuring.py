@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.pool import Pool
 from typing import Final
 
@@ -90,12 +90,15 @@ class Plan:
         seeds: How many draws of times there are.
         runs: With how many of them each way is run, for each median. `ToolNode`'s other times
             follow from its formula, which its runs confirm.
+        stride: In a workload of many tasks each is run with every so-manyth of these draws,
+            another one first than the task before: all of them are run, with a share of the tasks.
         tasks: How many tasks of each workload are run; `None` for all.
         medians: Medians of the tools' times.
     """
 
     seeds: int
     runs: Callable[[str, float], int]
+    stride: int = 1
     tasks: int | None = None
     medians: tuple[float, ...] = MEDIANS
 
@@ -106,8 +109,12 @@ def _full_runs(way: str, median: float) -> int:
     return {"a": 1, "b": 1, "c": 2, "e": 2, "append": 1, "free": 2}[way]
 
 
-FULL: Final = Plan(20, _full_runs)
-QUICK: Final = Plan(2, lambda way, _: 1 if way in ("a", "b", "append") else 2, 8, (1.0,))
+FULL: Final = Plan(20, _full_runs, stride=4)
+QUICK: Final = Plan(
+    2, lambda way, _: 1 if way in ("a", "b", "append") else 2, tasks=8, medians=(1.0,)
+)
+_MANY: Final = 200
+"""So many tasks even out what chance does to one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,12 +155,20 @@ def measure(workload: Workload, pool: Pool, *, quick: bool) -> list[Run]:
 
 
 def _run_task(key: str, quick: bool, index: int) -> list[Run]:
-    task = WORKLOADS[key].tasks()[index]
-    return run_virtual(play(task, QUICK if quick else FULL))
+    tasks = WORKLOADS[key].tasks()
+    plan = QUICK if quick else FULL
+    if len(tasks) < _MANY:
+        plan = replace(plan, stride=1)
+    return run_virtual(play(tasks[index], plan, first=index % plan.stride))
 
 
-async def play(task: Task, plan: Plan) -> list[Run]:
-    """Run a task in all ways, with all draws of times.
+async def play(task: Task, plan: Plan, *, first: int = 0) -> list[Run]:
+    """Run a task in all ways, with its draws of times.
+
+    Args:
+        task: The task.
+        plan: How much is run.
+        first: The first of its draws.
 
     Raises:
         WrongResult: When any run differs from running the calls one by one.
@@ -165,12 +180,13 @@ async def play(task: Task, plan: Plan) -> list[Run]:
         if not (task.batched and way == "e")  # the same as (d)
     }
     found = []
-    for median, seed in itertools.product(plan.medians, range(plan.seeds)):
+    seeds = range(first, plan.seeds, plan.stride)
+    for median, seed in itertools.product(plan.medians, seeds):
         times = pace(task, median, seed)
         outcomes = {
             way: await graph.run(times)
             for way, graph in graphs.items()
-            if seed < plan.runs(way, median)
+            if seed - first < plan.runs(way, median)
         }
         found.append(each.compared(median, times, outcomes))
     return found

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, ToolMessage
 
 from benchmarks.caching import tokens_of, uncached
 from benchmarks.episodes import Episodes, Node
 from benchmarks.ideal import Batches, bound, one_by_one, synchronous
-from benchmarks.measuring import Plan, play
+from benchmarks.measuring import NODES, Plan, play
 from benchmarks.pace import Pace, pace
 from benchmarks.players import FLAG_TOKENS, Player, contents
 from benchmarks.stage import Outcome, WrongResult
@@ -85,6 +87,18 @@ def test_a_task_is_played_the_same_twice() -> None:
     first, second = (run_virtual(play(task, plan)) for _ in range(2))
     assert first == second
     assert set(first[0].outcomes) == {"a", "b", "c", "d", "e", "append", "free"}
+
+
+def test_tasks_share_the_draws_between_them() -> None:
+    """With a stride, tasks in a row take other draws, and together all; each way has its first."""
+    task = cell_task([look_up(1), DOUBLE])
+    plan = Plan(6, lambda way, median: 6 if way == "d" else 1, stride=3, medians=(1.0,))
+    shares = [run_virtual(play(task, plan, first=first)) for first in range(3)]
+    whole = run_virtual(play(task, replace(plan, stride=1)))
+    alternating = [run for draws in zip(*shares, strict=True) for run in draws]
+    assert [run.toolnode for run in alternating] == [run.toolnode for run in whole]
+    for runs in shares:
+        assert [set(run.outcomes) for run in runs] == [set(NODES), {"d"}]
 
 
 def test_draws_scale_with_the_median() -> None:
