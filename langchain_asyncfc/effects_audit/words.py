@@ -31,12 +31,12 @@ READ: Final = _set(
 
 WRITE: Final = _set(
     "add append apply approve archive assign ban cancel chmod chown clear click close commit copy "
-    "create deactivate decrement delete deploy destroy disable drop edit enable erase execute fill "
-    "give increment ingest insert install invite kill mark merge mkdir modify move mutate mv "
-    "overwrite patch pay persist publish purchase push put rebase refund register reject remove "
-    "rename replace reply reserve reset restart restore revoke rm rmdir rollback save schedule "
-    "send store submit subscribe sync terminate toggle transfer truncate unassign uninstall unlock "
-    "unsubscribe update upgrade upload upsert wipe write"
+    "create deactivate decrement delete deploy destroy disable drag drop edit enable erase "
+    "execute fill give goto increment ingest insert install invite kill mark merge mkdir modify "
+    "move mutate mv navigate overwrite patch pay persist press publish purchase push put rebase "
+    "refund register reject remove rename replace reply reserve reset restart restore revoke rm "
+    "rmdir rollback save schedule send store submit subscribe sync terminate toggle transfer "
+    "truncate unassign uninstall unlock unsubscribe update upgrade upload upsert wipe write"
 )
 """First words of tools that change something."""
 
@@ -45,6 +45,9 @@ AMBIGUOUS: Final = _set(
     "remember set start stop tag type vote"
 )
 """Words that are verbs of change in front (`post_message`), and may be nouns behind."""
+
+_PROTOCOLS: Final = _set("api http https requests rest")
+"""Words after which an ambiguous one is the name of a method: `http_post`."""
 
 _REPEATS: Final = _set(
     "archive clear close delete disable enable mark overwrite put remember remove replace save "
@@ -84,12 +87,17 @@ def words_of(name: str) -> list[str]:
 
 
 def verb_of(words: list[str]) -> str | None:
-    """The first word that is a verb; an ambiguous one counts in front, or before its object."""
+    """The first word that is a verb.
+
+    An ambiguous one counts in front, before its object, and after the name of a protocol.
+    """
     reads = READ.intersection(words)
     for place, word in enumerate(words):
         if word in READ or word in WRITE:
             return word
-        if word in AMBIGUOUS and (place == 0 or (place < len(words) - 1 and not reads)):
+        if word in AMBIGUOUS and (
+            place == 0 or words[place - 1] in _PROTOCOLS or (place < len(words) - 1 and not reads)
+        ):
             return word
     return None
 

@@ -418,6 +418,8 @@ def test_findings_are_sorted_and_levelled() -> None:
         ("mark_as_read", "mark"),
         ("slack_post_message", "post"),
         ("post", "post"),
+        ("http_post", "post"),
+        ("browser_navigate", "navigate"),
         ("search_posts", None),
         ("list_orders", None),
         ("blog_post_search", None),
