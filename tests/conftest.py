@@ -11,7 +11,7 @@ import pytest
 TRACED = 4
 """Variants of a test (sets of its parameters) under which branch coverage is measured.
 
-Of unit tests all are.
+Of unit tests all are, but for those of `UNTRACED`.
 """
 
 UNTRACED = (
@@ -20,12 +20,18 @@ UNTRACED = (
     "pictures",
     "fuzz",
     "stateful",
+    "integration/test_benchmarks_real",
     "integration/test_demo",
     "integration/test_langgraph_dev",
     "integration/reliability/test_crash",
+    "integration/reliability/test_interrupts_random",
+    "integration/reliability/test_isolation",
     "integration/reliability/test_process_exit",
+    "unit/testing/test_check_effects.py::test_any_two_tools",
+    "unit/testing/test_check_effects.py::test_the_same_report_each_time",
 )
-"""Tests that are never traced: of other code, in other processes, or of many random examples."""
+"""Tests that are never traced: of other code, in other processes, or that do what others
+do very many times."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,10 +76,12 @@ def _traced(items: list[pytest.Item]) -> set[pytest.Item]:
     traced: set[pytest.Item] = set()
     variants: dict[str, list[pytest.Item]] = {}
     for item in items:
-        place = item.path.relative_to(Path(__file__).parent).as_posix()
-        if place.startswith("unit/"):
+        file = item.path.relative_to(Path(__file__).parent).as_posix()
+        if f"{file}::{item.name}".startswith(UNTRACED):
+            continue
+        if file.startswith("unit/"):
             traced.add(item)
-        elif not place.startswith(UNTRACED):
+        else:
             variants.setdefault(item.nodeid.split("[")[0], []).append(item)
     return traced.union(*map(_some, variants.values()))
 
