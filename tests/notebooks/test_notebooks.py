@@ -19,6 +19,9 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
+RUN = ROOT / "build" / "notebooks"
+"""Where they are kept with their outputs, so that the documentation need not run them again."""
+
 SWITCH = re.compile(r"^MODEL = .*$", re.MULTILINE)
 """The line that chooses the model."""
 
@@ -96,7 +99,10 @@ def _run(notebook: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, first: st
 @SLOW
 def test_it_runs(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every cell runs offline, its assertions hold, and nothing is written to stderr."""
-    _run(_read(path), tmp_path, monkeypatch, OFFLINE)
+    notebook = _read(path)
+    _run(notebook, tmp_path, monkeypatch, OFFLINE)
+    RUN.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, RUN / path.name)
 
 
 @SLOW
