@@ -16,7 +16,7 @@ from langgraph.graph import END, START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.prebuilt import tools_condition as toolnode_condition
 
-from benchmarks.pairs import Pairs, in_turn
+from benchmarks.pairs import Effort, Pairs, in_turn
 from langchain_asyncfc import AsyncFCMiddleware, AsyncFCToolNode, tools_condition
 
 __all__ = [
@@ -114,7 +114,7 @@ def _graph(node: ToolNode, condition: Callable[..., str]) -> Any:
     return builder.compile()
 
 
-def node_calls(kind: Kind, size: int, pairs: int) -> tuple[Pairs, str]:
+def node_calls(kind: Kind, size: int, effort: Effort) -> tuple[Pairs, str]:
     """Calls of one message, by `ToolNode` and by ours, and how many of ours got placeholders."""
     tools = [async_noop, sync_noop]
     calls = _tool_calls(kind.tool, size)
@@ -127,13 +127,13 @@ def node_calls(kind: Kind, size: int, pairs: int) -> tuple[Pairs, str]:
     with Runs(is_async=kind.is_async) as runs:
         ours = runs.of(graph, state)
         theirs = runs.of(_graph(ToolNode(tools), toolnode_condition), state)
-        found = in_turn(theirs, lambda: results.append(ours()), pairs=pairs, units=size)
+        found = in_turn(theirs, lambda: results.append(ours()), effort=effort, units=size)
     answers = [m for result in results for m in result["messages"][1:-1]]
     pending = sum("asyncfc" in m.additional_kwargs for m in answers)
     return found, f"{pending:,} / {len(answers):,}"
 
 
-def yardstick(pairs: int) -> float:
+def yardstick(effort: Effort) -> float:
     """Microseconds that LangChain itself takes for one call of a tool: how fast the machine is."""
     call = _tool_calls("async_noop", 1)[0]
 
@@ -142,12 +142,12 @@ def yardstick(pairs: int) -> float:
             await async_noop.ainvoke(call)
 
     loop = asyncio.new_event_loop()
-    found = in_turn(lambda: loop.run_until_complete(many()), lambda: None, pairs=pairs, units=100)
+    found = in_turn(lambda: loop.run_until_complete(many()), lambda: None, effort=effort, units=100)
     loop.close()
     return found.base
 
 
-def steps(pairs: int, *, is_async: bool) -> Pairs:
+def steps(effort: Effort, *, is_async: bool) -> Pairs:
     """Steps of a graph that has nothing to do with tools, in a process that has the package."""
 
     def nothing(state: MessagesState) -> dict[str, list[AnyMessage]]:  # noqa: ARG001
@@ -166,7 +166,7 @@ def steps(pairs: int, *, is_async: bool) -> Pairs:
     graph = builder.compile()
     with Runs(is_async=is_async) as runs:
         run = runs.of(graph, lambda: {"messages": [HumanMessage("Go.")]})
-        return in_turn(run, run, pairs=pairs, units=_STEPS)
+        return in_turn(run, run, effort=effort, units=_STEPS)
 
 
 class _Model(BaseChatModel):
@@ -201,21 +201,21 @@ def _agents(turns: int, size: int, kind: Kind) -> Iterator[Any]:
         yield create_agent(model, tools, middleware=middleware)
 
 
-def _agent_pairs(turns: int, size: int, kind: Kind, *, pairs: int, units: int) -> Pairs:
+def _agent_pairs(turns: int, size: int, kind: Kind, *, effort: Effort, units: int) -> Pairs:
     theirs, ours = _agents(turns, size, kind)
 
     def state() -> dict[str, Any]:
         return {"messages": [HumanMessage("Go.")]}
 
     with Runs(is_async=kind.is_async) as runs:
-        return in_turn(runs.of(theirs, state), runs.of(ours, state), pairs=pairs, units=units)
+        return in_turn(runs.of(theirs, state), runs.of(ours, state), effort=effort, units=units)
 
 
-def agent_calls(kind: Kind, size: int, pairs: int) -> Pairs:
+def agent_calls(kind: Kind, size: int, effort: Effort) -> Pairs:
     """Calls of one message in `create_agent`, with the calls of the model around them."""
-    return _agent_pairs(1, size, kind, pairs=pairs, units=size)
+    return _agent_pairs(1, size, kind, effort=effort, units=size)
 
 
-def agent_turns(kind: Kind, pairs: int) -> Pairs:
+def agent_turns(kind: Kind, effort: Effort) -> Pairs:
     """A call of the model in `create_agent` that calls no tool: the middleware's hooks."""
-    return _agent_pairs(0, 0, kind, pairs=pairs, units=1)
+    return _agent_pairs(0, 0, kind, effort=effort, units=1)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from typing import Final
 
-from benchmarks.pairs import Pairs
+from benchmarks.pairs import Effort, Pairs
 
 __all__ = ["import_times"]
 
@@ -15,18 +16,17 @@ _OURS: Final = f"{_THEIRS}, langchain_asyncfc"
 _TIMED: Final = "import time; began = time.process_time(); {}; print(time.process_time() - began)"
 
 
-def import_times(pairs: int) -> Pairs:
+def import_times(effort: Effort) -> Pairs:
     """Microseconds to import a graph and its tool node, without the package and with it.
 
-    Each in a new process, in turn.
+    Each in a new process, in turn. This process has found the files on the disk already.
     """
-    found: tuple[list[float], list[float]] = ([], [])
-    for n in range(-1, pairs):
-        for side, statement in zip(found, (_THEIRS, _OURS), strict=True):
-            seconds = _seconds(statement)
-            if n >= 0:  # the first finds the files on the disk
-                side.append(seconds * 1e6)
-    return Pairs(*found)
+    began = time.monotonic()
+    pairs = Pairs([], [])
+    while len(pairs.ours) < effort.least or time.monotonic() - began < effort.seconds:
+        pairs.theirs.append(_seconds(_THEIRS) * 1e6)
+        pairs.ours.append(_seconds(_OURS) * 1e6)
+    return pairs
 
 
 def _seconds(statement: str) -> float:

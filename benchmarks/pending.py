@@ -16,7 +16,6 @@ import time
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall
 from langchain_core.tools import tool
@@ -27,9 +26,7 @@ from langgraph.prebuilt import tools_condition as toolnode_condition
 from benchmarks.load import resident
 from langchain_asyncfc import AsyncFCToolNode, Effects, tools_condition
 
-__all__ = ["COUNTS", "Cost", "cost", "memory", "resident_memory"]
-
-COUNTS: Final = (10, 100, 1_000, 10_000)
+__all__ = ["Cost", "cost", "memory", "resident_memory"]
 
 
 @dataclass(frozen=True, slots=True)
