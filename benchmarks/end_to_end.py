@@ -17,7 +17,8 @@ a fourth of the tasks; those of W5 are run with all 20.
 - B* is the bound for the messages of (d), without the tokens of `await_result`: call k starts
   after its own decoding and after everything that it depends on, and an answer is decoded after
   all results. With eager start, a turn's calls stand in one message, and each starts while the
-  rest is decoded.
+  rest is decoded. It counts every call; the package runs equal calls that only read once, so a
+  task that has such, as one of W3 does, can be faster.
 
 Every run of (a) to (e) is compared with running the calls one by one: each result as the tool
 gave it and as the model read it, and the whole final state, public and private.

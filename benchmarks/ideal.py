@@ -2,7 +2,8 @@
 
 The chain of decoding: call k starts after its own decoding and after everything that it depends
 on, and what has to be read is there before the call that needs it is decoded. An answer is
-decoded after all results of its turn. No order of work that decodes the same messages is faster.
+decoded after all results of its turn. No order of work that decodes the same messages and runs all
+of their calls is faster. (Equal calls that write nothing may be joined, by rule 15.)
 """
 
 from __future__ import annotations
