@@ -2,9 +2,9 @@
 
 `ToolNode` hands on messages only, and a value cannot be parsed back out of a text. So the tool
 that `ToolNode` invokes is a copy of the real one whose `_run` and `_arun` note what the real ones
-return. The copy is made for each call, so that changes of the tool's attributes are honoured; the
-noting functions are made once a class, with their signatures worked out, since LangChain inspects
-them at every call.
+return. Calls that run at the same time share one, unless the tool's attributes were changed between
+them; the noting functions are made once a class, with their signatures worked out, since LangChain
+inspects them at every call.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import asyncio
 import contextlib
 import copy
 import inspect
+import operator
 import typing
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -30,11 +31,12 @@ from langchain_asyncfc.errors import ToolCancelled, ToolStopped
 from langchain_asyncfc.executors import background_loop, worker_pool
 from langchain_asyncfc.values import plain_value
 
-__all__ = ["Recording", "RecordingTool"]
+__all__ = ["Recording", "RecordingTool", "recorded"]
 
 FUTURE_METADATA: Final = "asyncfc_future"
 """The key of a future's id in the metadata of its tool's run."""
 
+_NOTING: Final = ("_run", "_arun")
 _MISSING: Final = object()
 _NOTHING_TOLD: Final[Mapping[str, Any]] = {}
 
@@ -203,6 +205,11 @@ def _messages_in(command: Command[Any]) -> list[Any]:
 _recording: ContextVar[Recording] = ContextVar("asyncfc_recording")
 
 
+def recorded(tool: BaseTool | None, recording: Recording) -> Any:
+    """What notes how a tool runs, in its place."""
+    return None if tool is None else RecordingTool(tool, recording)
+
+
 class RecordingTool:
     """Stands in for a tool while `ToolNode` executes one call of it.
 
@@ -311,13 +318,31 @@ def _is_async_only(tool: BaseTool) -> bool:
     return getattr(tool, "coroutine", None) is not None and getattr(tool, "func", True) is None
 
 
+_copies: WeakValueDictionary[int, BaseTool] = WeakValueDictionary()
+"""Noting copies by the identity of the tool, as long as a call uses them."""
+
+
 def _noting(tool: BaseTool) -> BaseTool:
-    """A copy of a tool that notes what it returns."""
+    """A copy of a tool that notes what it returns, with the attributes that the tool has now."""
+    known = _copies.get(id(tool))
+    if known is not None and _is_copy(known, tool):
+        return known
     copied = copy.copy(tool)
-    # Straight into `__dict__`: pydantic refuses to set attributes that are no fields.
     twins = _twins_of(tool)
-    copied.__dict__["_run"], copied.__dict__["_arun"] = twins.run, twins.arun
+    # Straight into `__dict__`: pydantic refuses to set attributes that are no fields.
+    copied.__dict__.update(_run=twins.run, _arun=twins.arun)
+    _copies[id(tool)] = copied
     return copied
+
+
+def _is_copy(copied: BaseTool, tool: BaseTool) -> bool:
+    """Whether a noting copy has the very attributes of a tool, before its own."""
+    own, now = copied.__dict__, tool.__dict__
+    return (
+        type(copied) is type(tool)
+        and len(own) == len(now) + len(_NOTING)
+        and all(map(operator.is_, now.values(), own.values()))
+    )
 
 
 @dataclass(frozen=True, slots=True)
