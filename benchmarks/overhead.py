@@ -82,12 +82,12 @@ class Scale:
 
 _FULL: Final = Scale(
     (1, 10, 100, 1_000),
-    Effort(5),
+    Effort(4),
     Effort(0.5),
     (10, 100, 1_000, 10_000),
     5,
     600,
-    Effort(25),
+    Effort(25, least=3),
 )
 _QUICK: Final = Scale(
     (1, 10, 100), Effort(0.3, least=3), Effort(0.1, least=3), (10, 100), 1, 60, Effort(0, least=1)

@@ -31,12 +31,11 @@ from langchain_asyncfc.errors import ToolCancelled, ToolStopped
 from langchain_asyncfc.executors import background_loop, worker_pool
 from langchain_asyncfc.values import plain_value
 
-__all__ = ["Recording", "RecordingTool", "recorded"]
+__all__ = ["Recording", "RecordingTool", "noting", "recorded"]
 
 FUTURE_METADATA: Final = "asyncfc_future"
 """The key of a future's id in the metadata of its tool's run."""
 
-_NOTING: Final = ("_run", "_arun")
 _MISSING: Final = object()
 _NOTHING_TOLD: Final[Mapping[str, Any]] = {}
 
@@ -243,7 +242,7 @@ class RecordingTool:
     ) -> Any:
         if self._recording.stop is not None:
             raise self._recording.stop  # a wrapper tries again although the call was ended
-        copied = _noting(self._tool)
+        copied = noting(self._tool)
         self._recording.tool = self._tool
         token = _recording.set(self._recording)
         try:
@@ -274,7 +273,7 @@ class RecordingTool:
         """Run the tool on this loop; a sync-only one in the worker pool."""
         if self._recording.stop is not None:
             raise asyncio.CancelledError
-        copied = _noting(self._tool)
+        copied = noting(self._tool)
         config = self._named(config)
         self._recording.tool = self._tool
         token = _recording.set(self._recording)
@@ -319,10 +318,10 @@ def _is_async_only(tool: BaseTool) -> bool:
 
 
 _copies: WeakValueDictionary[int, BaseTool] = WeakValueDictionary()
-"""Noting copies by the identity of the tool, as long as a call uses them."""
+"""Noting copies by the identity of the tool, as long as a call or a toolbox holds them."""
 
 
-def _noting(tool: BaseTool) -> BaseTool:
+def noting(tool: BaseTool) -> BaseTool:
     """A copy of a tool that notes what it returns, with the attributes that the tool has now."""
     known = _copies.get(id(tool))
     if known is not None and _is_copy(known, tool):
@@ -336,13 +335,9 @@ def _noting(tool: BaseTool) -> BaseTool:
 
 
 def _is_copy(copied: BaseTool, tool: BaseTool) -> bool:
-    """Whether a noting copy has the very attributes of a tool, before its own."""
+    """Whether a noting copy has the very attributes of a tool. It may have worked out more."""
     own, now = copied.__dict__, tool.__dict__
-    return (
-        type(copied) is type(tool)
-        and len(own) == len(now) + len(_NOTING)
-        and all(map(operator.is_, now.values(), own.values()))
-    )
+    return type(copied) is type(tool) and all(map(operator.is_, now.values(), map(own.get, now)))
 
 
 @dataclass(frozen=True, slots=True)

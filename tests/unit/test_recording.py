@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -13,7 +15,13 @@ from langchain_core.tools import BaseTool, Tool, tool
 from langgraph.types import Command
 
 from langchain_asyncfc.errors import ToolCancelled, ToolTimeout
-from langchain_asyncfc.recording import Recording, RecordingTool, answer_in, readdressed
+from langchain_asyncfc.recording import (
+    Recording,
+    RecordingTool,
+    answer_in,
+    noting,
+    readdressed,
+)
 
 VALUE = {"rows": [1, 2]}
 CALL = {"name": "t", "args": {"x": 1}, "id": "c1", "type": "tool_call"}
@@ -86,6 +94,25 @@ def test_the_real_tool_is_not_changed() -> None:
     assert not {"_run", "_arun"} & set(vars(sync_tool))
     assert wrapped.name == "sync_tool"
     assert wrapped.args_schema is sync_tool.args_schema
+
+
+def test_calls_of_a_tool_share_a_noting_copy() -> None:
+    """As long as somebody holds it, and the tool has the attributes that it had."""
+    given = Handmade()
+    copied = noting(given)
+    assert noting(given) is copied
+    given.tags = ["changed"]
+    changed = noting(given)
+    assert changed is not copied
+    assert changed.tags == ["changed"]
+    assert noting(given) is changed
+
+
+def test_a_noting_copy_is_not_kept_for_a_tool_that_is_gone() -> None:
+    """Another tool of the same identity gets its own."""
+    copied = weakref.ref(noting(Handmade()))
+    gc.collect()
+    assert copied() is None
 
 
 def test_a_single_input_tool_is_caught() -> None:
