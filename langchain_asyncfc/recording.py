@@ -13,7 +13,6 @@ import asyncio
 import contextlib
 import copy
 import inspect
-import operator
 import typing
 from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError
@@ -31,11 +30,12 @@ from langchain_asyncfc.errors import ToolCancelled, ToolStopped
 from langchain_asyncfc.executors import background_loop, worker_pool
 from langchain_asyncfc.values import plain_value
 
-__all__ = ["Recording", "RecordingTool", "noting", "recorded"]
+__all__ = ["Noting", "Recording", "RecordingTool", "noting", "recorded"]
 
 FUTURE_METADATA: Final = "asyncfc_future"
 """The key of a future's id in the metadata of its tool's run."""
 
+_OWN: Final = ("_run", "_arun")
 _MISSING: Final = object()
 _NOTHING_TOLD: Final[Mapping[str, Any]] = {}
 
@@ -242,7 +242,8 @@ class RecordingTool:
     ) -> Any:
         if self._recording.stop is not None:
             raise self._recording.stop  # a wrapper tries again although the call was ended
-        copied = noting(self._tool)
+        held = noting(self._tool)
+        copied = held.of(self._tool)
         self._recording.tool = self._tool
         token = _recording.set(self._recording)
         try:
@@ -273,7 +274,8 @@ class RecordingTool:
         """Run the tool on this loop; a sync-only one in the worker pool."""
         if self._recording.stop is not None:
             raise asyncio.CancelledError
-        copied = noting(self._tool)
+        held = noting(self._tool)
+        copied = held.of(self._tool)
         config = self._named(config)
         self._recording.tool = self._tool
         token = _recording.set(self._recording)
@@ -317,27 +319,42 @@ def _is_async_only(tool: BaseTool) -> bool:
     return getattr(tool, "coroutine", None) is not None and getattr(tool, "func", True) is None
 
 
-_copies: WeakValueDictionary[int, BaseTool] = WeakValueDictionary()
-"""Noting copies by the identity of the tool, as long as a call or a toolbox holds them."""
+class Noting:
+    """Holds the copy of a tool that notes what it returns."""
 
+    __slots__ = ("__weakref__", "_copy")
 
-def noting(tool: BaseTool) -> BaseTool:
-    """A copy of a tool that notes what it returns, with the attributes that the tool has now."""
-    known = _copies.get(id(tool))
-    if known is not None and _is_copy(known, tool):
-        return known
-    copied = copy.copy(tool)
-    twins = _twins_of(tool)
-    # Straight into `__dict__`: pydantic refuses to set attributes that are no fields.
-    copied.__dict__.update(_run=twins.run, _arun=twins.arun)
-    _copies[id(tool)] = copied
-    return copied
+    def __init__(self) -> None:
+        self._copy: BaseTool | None = None
+
+    def of(self, tool: BaseTool) -> BaseTool:
+        """The copy, with the attributes that the tool has now."""
+        copied = self._copy
+        if copied is None or not _is_copy(copied, tool):
+            copied = self._copy = copy.copy(tool)
+            twins = _twins_of(tool)
+            # Straight into `__dict__`: pydantic refuses to set attributes that are no fields.
+            copied.__dict__.update(_run=twins.run, _arun=twins.arun)
+            for shared in ("__pydantic_private__", "__pydantic_extra__"):
+                object.__setattr__(copied, shared, getattr(tool, shared))
+        return copied
 
 
 def _is_copy(copied: BaseTool, tool: BaseTool) -> bool:
-    """Whether a noting copy has the very attributes of a tool. It may have worked out more."""
+    """Whether a copy has the very attributes of a tool, but for what either has worked out."""
     own, now = copied.__dict__, tool.__dict__
-    return type(copied) is type(tool) and all(map(operator.is_, now.values(), map(own.get, now)))
+    return type(copied) is type(tool) and all(
+        now.get(name, value) is value for name, value in own.items() if name not in _OWN
+    )
+
+
+_noting: WeakValueDictionary[int, Noting] = WeakValueDictionary()
+"""By the identity of the tool, as long as a call or a toolbox holds them."""
+
+
+def noting(tool: BaseTool) -> Noting:
+    """What holds the noting copy of a tool, for all who have one in hand."""
+    return _noting.setdefault(id(tool), Noting())
 
 
 @dataclass(frozen=True, slots=True)
