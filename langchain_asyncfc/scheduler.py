@@ -114,6 +114,10 @@ class Scheduler:
         """Whether no future can go on any more: the event loop is closed."""
         return self._home.is_gone()
 
+    def is_idle(self) -> bool:
+        """Whether no future is unfinished, and no outcome or error has yet to be given out."""
+        return not (self._live or self._undelivered or self._failure)
+
     def get(self, ordinal: int) -> ToolFuture | None:
         """The future with this ordinal, if it was issued in this run and came to be run."""
         return self._futures.get(ordinal)
