@@ -5,10 +5,13 @@ turn; both sides are the process's own processor time, and the other side runs w
 which the package watches runs. "Extra" is the median of the pairs' differences, with its quartiles:
 where they lie far apart, the machine was busy. "At best" is the fastest of ours less the fastest of
 theirs. Pairs are taken until "extra" is known to 2% of what the other side takes, or until the row
-has had its time. The first line says how long LangChain itself takes for one call of an async tool
-on this machine at that time. It is 120 to 135 µs on the machine on which the goals in microseconds
-were set, so the goals also say what a figure comes to at that pace: an estimate, which takes it
-that everything is slower by the same factor.
+has had its time. "Hooks that do nothing" are the hooks of `create_agent` that the package's
+middleware has: what LangGraph takes for their steps, and LangChain for their traces.
+
+The first line says how long LangChain itself takes for one call of an async tool on this machine at
+that time. It is 120 to 135 µs on the machine on which the goals in microseconds were set, so the
+goals also say what a figure comes to at that pace: an estimate, which takes it that everything is
+slower by the same factor.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from benchmarks.fast_calls import (
     Kind,
     agent_calls,
     agent_turns,
+    idle_hooks,
     node_calls,
     steps,
     yardstick,
@@ -131,6 +135,9 @@ def _call_rows(scale: Scale, found: dict[str, Extra]) -> Iterator[str]:
             yield _row(kind.title, f"{size:,}", pairs, placeholders)
     for kind in KINDS:
         yield from _agent_rows(scale, kind)
+    for size in (1, 10, 0):
+        title = "`create_agent` with hooks that do nothing, `ainvoke`"
+        yield _row(title, size or "none", idle_hooks(size, scale.row))
     for is_async in (True, False):
         run = "`ainvoke`" if is_async else "`invoke`"
         yield _row(f"a step without tools, {run}", "", steps(scale.row, is_async=is_async))
