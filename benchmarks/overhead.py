@@ -67,6 +67,7 @@ class Scale:
 
     Attributes:
         sizes: Calls a message.
+        agents: Kinds of calls in `create_agent`.
         row: What is done for a row.
         pace: What is done to know the machine's pace beside a row.
         counts: Numbers of pending futures.
@@ -76,6 +77,7 @@ class Scale:
     """
 
     sizes: tuple[int, ...]
+    agents: tuple[Kind, ...]
     row: Effort
     pace: Effort
     counts: tuple[int, ...]
@@ -86,6 +88,7 @@ class Scale:
 
 _FULL: Final = Scale(
     (1, 10, 100, 1_000),
+    KINDS,
     Effort(4),
     Effort(0.5),
     (10, 100, 1_000, 10_000),
@@ -94,7 +97,14 @@ _FULL: Final = Scale(
     Effort(25, least=3),
 )
 _QUICK: Final = Scale(
-    (1, 10, 100), Effort(0.3, least=3), Effort(0.1, least=3), (10, 100), 1, 60, Effort(0, least=1)
+    (1, 10, 100),
+    KINDS[:1],
+    Effort(0.2, least=3),
+    Effort(0.1, least=3),
+    (10, 100),
+    1,
+    60,
+    Effort(0, least=1),
 )
 
 
@@ -133,9 +143,9 @@ def _call_rows(scale: Scale, found: dict[str, Extra]) -> Iterator[str]:
             if size <= _GOAL_SIZES:
                 found[f"a call, {kind.title}, {size} a message"] = Extra(pairs.extra[1], pace)
             yield _row(kind.title, f"{size:,}", pairs, placeholders)
-    for kind in KINDS:
+    for kind in scale.agents:
         yield from _agent_rows(scale, kind)
-    for size in (1, 10, 0):
+    for size in (1, 0):
         title = "`create_agent` with hooks that do nothing, `ainvoke`"
         yield _row(title, size or "none", idle_hooks(size, scale.row))
     for is_async in (True, False):
