@@ -116,7 +116,8 @@ class Scheduler:
 
     def is_idle(self) -> bool:
         """Whether no future is unfinished, and no outcome or error has yet to be given out."""
-        return not (self._live or self._undelivered or self._failure)
+        with self._lock:
+            return not (self._live or self._undelivered or self._failure)
 
     def get(self, ordinal: int) -> ToolFuture | None:
         """The future with this ordinal, if it was issued in this run and came to be run."""
@@ -345,6 +346,8 @@ class Scheduler:
     def asking(self) -> list[ToolFuture]:
         """The futures whose tools ask for something, in issue order."""
         with self._lock:
+            if not self._asks:
+                return []  # as most times, and thousands may be live
             return [future for future in self._live.values() if future.asks is not None]
 
     def running(self) -> list[ToolFuture]:
