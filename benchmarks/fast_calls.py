@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Self
 
 from langchain.agents import create_agent
+from langchain.agents.middleware import AgentMiddleware
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AnyMessage, BaseMessage, HumanMessage, ToolCall
 from langchain_core.outputs import ChatGeneration, ChatResult
@@ -25,6 +26,7 @@ __all__ = [
     "Kind",
     "agent_calls",
     "agent_turns",
+    "idle_hooks",
     "node_calls",
     "steps",
     "yardstick",
@@ -194,15 +196,44 @@ class _Model(BaseChatModel):
         return self._generate(messages)
 
 
-def _agents(turns: int, size: int, kind: Kind) -> Iterator[Any]:
+class _Idle(AgentMiddleware[Any, Any, Any]):
+    """Has the hooks that the package's middleware has, and does nothing in them."""
+
+    async def abefore_model(self, state: Any, runtime: Any) -> None:
+        """Do nothing."""
+
+    async def aafter_model(self, state: Any, runtime: Any) -> None:
+        """Do nothing."""
+
+    async def aafter_agent(self, state: Any, runtime: Any) -> None:
+        """Do nothing."""
+
+    async def awrap_model_call(self, request: Any, handler: Any) -> Any:
+        """Call the model."""
+        return await handler(request)
+
+    async def awrap_tool_call(self, request: Any, handler: Any) -> Any:
+        """Call the tool."""
+        return await handler(request)
+
+
+def _agents(turns: int, size: int, kind: Kind, other: AgentMiddleware | None) -> Iterator[Any]:
     tools = [async_noop, sync_noop]
-    for middleware in ([], [AsyncFCMiddleware()]):
+    for middleware in ([], [other or AsyncFCMiddleware()]):
         model = _Model(turns=turns, size=size, name_of_tool=kind.tool)
         yield create_agent(model, tools, middleware=middleware)
 
 
-def _agent_pairs(turns: int, size: int, kind: Kind, *, effort: Effort, units: int) -> Pairs:
-    theirs, ours = _agents(turns, size, kind)
+def _agent_pairs(
+    turns: int,
+    size: int,
+    kind: Kind,
+    *,
+    effort: Effort,
+    units: int,
+    other: AgentMiddleware | None = None,
+) -> Pairs:
+    theirs, ours = _agents(turns, size, kind, other)
 
     def state() -> dict[str, Any]:
         return {"messages": [HumanMessage("Go.")]}
@@ -219,3 +250,14 @@ def agent_calls(kind: Kind, size: int, effort: Effort) -> Pairs:
 def agent_turns(kind: Kind, effort: Effort) -> Pairs:
     """A call of the model in `create_agent` that calls no tool: the middleware's hooks."""
     return _agent_pairs(0, 0, kind, effort=effort, units=1)
+
+
+def idle_hooks(size: int, effort: Effort) -> Pairs:
+    """What hooks that do nothing cost in `create_agent`, with async tools.
+
+    Args:
+        size: Calls of the message; 0 for a model that calls no tool.
+        effort: How often.
+    """
+    turns, units = min(size, 1), max(size, 1)
+    return _agent_pairs(turns, size, KINDS[0], effort=effort, units=units, other=_Idle())

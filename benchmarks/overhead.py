@@ -5,10 +5,13 @@ turn; both sides are the process's own processor time, and the other side runs w
 which the package watches runs. "Extra" is the median of the pairs' differences, with its quartiles:
 where they lie far apart, the machine was busy. "At best" is the fastest of ours less the fastest of
 theirs. Pairs are taken until "extra" is known to 2% of what the other side takes, or until the row
-has had its time. The first line says how long LangChain itself takes for one call of an async tool
-on this machine at that time. It is 120 to 135 µs on the machine on which the goals in microseconds
-were set, so the goals also say what a figure comes to at that pace: an estimate, which takes it
-that everything is slower by the same factor.
+has had its time. "Hooks that do nothing" are the hooks of `create_agent` that the package's
+middleware has: what LangGraph takes for their steps, and LangChain for their traces.
+
+The first line says how long LangChain itself takes for one call of an async tool on this machine at
+that time. It is 120 to 135 µs on the machine on which the goals in microseconds were set, so the
+goals also say what a figure comes to at that pace: an estimate, which takes it that everything is
+slower by the same factor.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from benchmarks.fast_calls import (
     Kind,
     agent_calls,
     agent_turns,
+    idle_hooks,
     node_calls,
     steps,
     yardstick,
@@ -63,6 +67,7 @@ class Scale:
 
     Attributes:
         sizes: Calls a message.
+        agents: Kinds of calls in `create_agent`.
         row: What is done for a row.
         pace: What is done to know the machine's pace beside a row.
         counts: Numbers of pending futures.
@@ -72,6 +77,7 @@ class Scale:
     """
 
     sizes: tuple[int, ...]
+    agents: tuple[Kind, ...]
     row: Effort
     pace: Effort
     counts: tuple[int, ...]
@@ -82,15 +88,23 @@ class Scale:
 
 _FULL: Final = Scale(
     (1, 10, 100, 1_000),
-    Effort(5),
+    KINDS,
+    Effort(4),
     Effort(0.5),
     (10, 100, 1_000, 10_000),
     5,
     600,
-    Effort(25),
+    Effort(25, least=3),
 )
 _QUICK: Final = Scale(
-    (1, 10, 100), Effort(0.3, least=3), Effort(0.1, least=3), (10, 100), 1, 60, Effort(0, least=1)
+    (1, 10, 100),
+    KINDS[:1],
+    Effort(0.2, least=3),
+    Effort(0.1, least=3),
+    (10, 100),
+    1,
+    60,
+    Effort(0, least=1),
 )
 
 
@@ -129,8 +143,11 @@ def _call_rows(scale: Scale, found: dict[str, Extra]) -> Iterator[str]:
             if size <= _GOAL_SIZES:
                 found[f"a call, {kind.title}, {size} a message"] = Extra(pairs.extra[1], pace)
             yield _row(kind.title, f"{size:,}", pairs, placeholders)
-    for kind in KINDS:
+    for kind in scale.agents:
         yield from _agent_rows(scale, kind)
+    for size in (1, 0):
+        title = "`create_agent` with hooks that do nothing, `ainvoke`"
+        yield _row(title, size or "none", idle_hooks(size, scale.row))
     for is_async in (True, False):
         run = "`ainvoke`" if is_async else "`invoke`"
         yield _row(f"a step without tools, {run}", "", steps(scale.row, is_async=is_async))

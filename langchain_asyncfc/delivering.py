@@ -248,6 +248,8 @@ class Delivering:
             answers: The answers.
             in_place: Deliver in place although the policy says otherwise, as the run may be over.
         """
+        if not self._thread.pending and self._scheduler.is_idle():
+            return [*answers]
         in_place = in_place or self._in_place
         seen = [item for item in answers if not self._is_hidden(item)]
         carrier = carrier_among(seen)

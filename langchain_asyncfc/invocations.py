@@ -25,9 +25,9 @@ from langchain_asyncfc.configs import apart
 from langchain_asyncfc.executors import worker_pool
 from langchain_asyncfc.futures import FutureState, Outcome
 from langchain_asyncfc.journal import Entry
-from langchain_asyncfc.recording import Recording, RecordingTool, answer_in
+from langchain_asyncfc.recording import Recording, answer_in, recorded
 
-__all__ = ["Invocation"]
+__all__ = ["Invocation", "changed"]
 
 _T = TypeVar("_T")
 
@@ -160,43 +160,60 @@ class Invocation:
                 worker_pool(), self._run, tool_call, recording
             )
 
-        async def execute(request: ToolCallRequest) -> Any:
-            result = await self.execute(_recorded(request, recording))
-            recording.answered(result)
-            return result
-
         recording.begin()
         try:
-            request = self._prepared(tool_call, recording)
             if self.wrapper is None:
-                result = await self.execute(_recorded(request, recording))
+                result = await self.execute(self._recorded(tool_call, recording))
                 recording.answered(result)
             else:
-                result = await self.wrapper(request, execute)
+                result = await self._awrapped(self.wrapper, tool_call, recording)
             return self._outcome(result, tool_call, recording)
         except Exception as error:  # noqa: BLE001 - sorted below
             return self._failure(error, tool_call, recording)
 
     def _run(self, tool_call: ToolCall, recording: Recording) -> Outcome:
-        def execute(request: ToolCallRequest) -> Any:
-            result = self.execute(_recorded(request, recording))
-            recording.answered(result)
-            return result
-
         recording.begin()
         try:
-            request = self._prepared(tool_call, recording)
-            result = execute(request) if self.wrapper is None else self.wrapper(request, execute)
+            if self.wrapper is None:
+                result = self.execute(self._recorded(tool_call, recording))
+                recording.answered(result)
+            else:
+                result = self._wrapped(self.wrapper, tool_call, recording)
             return self._outcome(result, tool_call, recording)
         except Exception as error:  # noqa: BLE001 - sorted below
             return self._failure(error, tool_call, recording)
 
-    def _prepared(self, tool_call: ToolCall, recording: Recording) -> ToolCallRequest:
+    async def _awrapped(
+        self, wrapper: Callable[..., Any], tool_call: ToolCall, recording: Recording
+    ) -> Any:
+        async def execute(request: ToolCallRequest) -> Any:
+            tool = recorded(request.tool, recording)
+            result = await self.execute(changed(request, tool=tool))
+            recording.answered(result)
+            return result
+
+        return await wrapper(self._request(tool_call, recording, self.tool), execute)
+
+    def _wrapped(
+        self, wrapper: Callable[..., Any], tool_call: ToolCall, recording: Recording
+    ) -> Any:
+        def execute(request: ToolCallRequest) -> Any:
+            result = self.execute(changed(request, tool=recorded(request.tool, recording)))
+            recording.answered(result)
+            return result
+
+        return wrapper(self._request(tool_call, recording, self.tool), execute)
+
+    def _recorded(self, tool_call: ToolCall, recording: Recording) -> ToolCallRequest:
+        """The request whose tool notes what it returns."""
+        return self._request(tool_call, recording, recorded(self.tool, recording))
+
+    def _request(self, tool_call: ToolCall, recording: Recording, tool: Any) -> ToolCallRequest:
         """The request as `ToolNode` would make it for this call in its own config."""
         request = self.request
         config = recording.config = self.runs_in
         runtime = changed(request.runtime, config=config, tool_call_id=tool_call["id"])
-        return changed(request, tool_call=tool_call, tool=self.tool, runtime=runtime)
+        return changed(request, tool_call=tool_call, tool=tool, runtime=runtime)
 
     def _outcome(self, result: Any, tool_call: ToolCall, recording: Recording) -> Outcome:
         if recording.stop is not None:
@@ -223,12 +240,6 @@ class Invocation:
         return Outcome(_FAILED, content, message, note=str(message.text))
 
 
-def _recorded(request: ToolCallRequest, recording: Recording) -> ToolCallRequest:
-    if request.tool is None:
-        return request
-    return changed(request, tool=RecordingTool(request.tool, recording))
-
-
 def changed(data: _T, **changes: Any) -> _T:
     """A copy of a dataclass object with other values.
 
@@ -236,7 +247,9 @@ def changed(data: _T, **changes: Any) -> _T:
     is set there, which takes longer than all else that is done to run a call.
     """
     copied = object.__new__(type(data))
-    copied.__dict__.update(data.__dict__, **changes)
+    own = copied.__dict__
+    own.update(data.__dict__)
+    own.update(changes)
     return copied
 
 

@@ -27,6 +27,7 @@ from langchain.agents.middleware import (
 from langchain.agents.middleware.types import PrivateStateAttr
 from langchain.agents.structured_output import StructuredOutputError
 from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
+from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
 from langgraph.config import get_config
 from langgraph.prebuilt.tool_node import ToolCallRequest
@@ -43,7 +44,7 @@ from langchain_asyncfc.native import is_openai, marked, native_history, takes_na
 from langchain_asyncfc.placeholders import asyncfc_instructions
 from langchain_asyncfc.records import CONTROL_TOOLS, read_thread, waits_at_end
 from langchain_asyncfc.references import holds_references
-from langchain_asyncfc.runs import known_thread, mark_reviewed
+from langchain_asyncfc.runs import is_idle, known_thread, mark_reviewed
 from langchain_asyncfc.schemas import model_tool
 from langchain_asyncfc.screens import Screens
 from langchain_asyncfc.steps import Step
@@ -341,12 +342,24 @@ class AsyncFCMiddleware(_AgentMiddleware):
     def _step(self, state: Any, plan: _Plan) -> list[Answer]:
         config = get_config()
         mark_reviewed(config)
+        if self._has_nothing_to_do(config, state[_MESSAGES]):
+            return []
         return self._engine.step(config, state[_MESSAGES], plan, floor=_floor(state))
 
     async def _astep(self, state: Any, plan: _Plan) -> list[Answer]:
         config = get_config()
         mark_reviewed(config)
+        if self._has_nothing_to_do(config, state[_MESSAGES]):
+            return []
         return await self._engine.astep(config, state[_MESSAGES], plan, floor=_floor(state))
+
+    def _has_nothing_to_do(self, config: RunnableConfig, messages: Sequence[Any]) -> bool:
+        """Whether a hook has nothing to wait for, to deliver or to note, as most times."""
+        if self.state_schema is _NumberedState or not is_idle(config, messages):
+            return False
+        last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+        facts = [self._toolbox.on(c["name"]) for c in last.tool_calls] if last is not None else []
+        return not any(fact.comes_last or fact.may_hand_off for fact in facts)
 
     def _noting(self, state: Any, plan: _Plan) -> _Plan:
         """A plan that also keeps the highest number of a future, where messages may forget it."""
@@ -471,24 +484,20 @@ class _ModelCall:
 
 def _after_model(state: Any) -> _Plan:
     """What to do when the model has spoken."""
-    thread = known_thread(state[_MESSAGES])
-    if any(thread.unanswered()) and state.get(_STRUCTURED) is None:
-        return Step.finish_before
-    if thread.batch is not None and thread.batch.tool_calls and state.get(_STRUCTURED) is None:
-        return _nothing  # all calls are answered, as by a middleware; the model is called again
 
     def plan(step: Step) -> Flow[list[Answer]]:
+        thread = known_thread(state[_MESSAGES])
+        has_answer = state.get(_STRUCTURED) is not None
+        if any(thread.unanswered()) and not has_answer:
+            return (yield from step.finish_before())
+        if thread.batch is not None and thread.batch.tool_calls and not has_answer:
+            return []  # all calls are answered, as by a middleware; the model is called again
         answers = yield from step.end_turn()
-        if step.goes_on and state.get(_STRUCTURED) is not None:
+        if step.goes_on and has_answer:
             answers.append(Command(update={_STRUCTURED: None}))
         return [*answers, *(yield from step.finish_before())]
 
     return plan
-
-
-def _nothing(step: Step) -> Flow[list[Answer]]:  # noqa: ARG001 - it is a plan
-    yield from ()
-    return []
 
 
 def _update(answers: list[Answer]) -> Any:

@@ -2,9 +2,9 @@
 
 `ToolNode` hands on messages only, and a value cannot be parsed back out of a text. So the tool
 that `ToolNode` invokes is a copy of the real one whose `_run` and `_arun` note what the real ones
-return. The copy is made for each call, so that changes of the tool's attributes are honoured; the
-noting functions are made once a class, with their signatures worked out, since LangChain inspects
-them at every call.
+return. Calls that run at the same time share one, unless the tool's attributes were changed between
+them; the noting functions are made once a class, with their signatures worked out, since LangChain
+inspects them at every call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from concurrent.futures import CancelledError
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
@@ -30,11 +30,12 @@ from langchain_asyncfc.errors import ToolCancelled, ToolStopped
 from langchain_asyncfc.executors import background_loop, worker_pool
 from langchain_asyncfc.values import plain_value
 
-__all__ = ["Recording", "RecordingTool"]
+__all__ = ["Noting", "Recording", "RecordingTool", "noting", "recorded"]
 
 FUTURE_METADATA: Final = "asyncfc_future"
 """The key of a future's id in the metadata of its tool's run."""
 
+_OWN: Final = ("_run", "_arun")
 _MISSING: Final = object()
 _NOTHING_TOLD: Final[Mapping[str, Any]] = {}
 
@@ -203,6 +204,11 @@ def _messages_in(command: Command[Any]) -> list[Any]:
 _recording: ContextVar[Recording] = ContextVar("asyncfc_recording")
 
 
+def recorded(tool: BaseTool | None, recording: Recording) -> Any:
+    """What notes how a tool runs, in its place."""
+    return None if tool is None else RecordingTool(tool, recording)
+
+
 class RecordingTool:
     """Stands in for a tool while `ToolNode` executes one call of it.
 
@@ -236,7 +242,8 @@ class RecordingTool:
     ) -> Any:
         if self._recording.stop is not None:
             raise self._recording.stop  # a wrapper tries again although the call was ended
-        copied = _noting(self._tool)
+        held = noting(self._tool)
+        copied = held.of(self._tool)
         self._recording.tool = self._tool
         token = _recording.set(self._recording)
         try:
@@ -267,7 +274,8 @@ class RecordingTool:
         """Run the tool on this loop; a sync-only one in the worker pool."""
         if self._recording.stop is not None:
             raise asyncio.CancelledError
-        copied = _noting(self._tool)
+        held = noting(self._tool)
+        copied = held.of(self._tool)
         config = self._named(config)
         self._recording.tool = self._tool
         token = _recording.set(self._recording)
@@ -311,13 +319,42 @@ def _is_async_only(tool: BaseTool) -> bool:
     return getattr(tool, "coroutine", None) is not None and getattr(tool, "func", True) is None
 
 
-def _noting(tool: BaseTool) -> BaseTool:
-    """A copy of a tool that notes what it returns."""
-    copied = copy.copy(tool)
-    # Straight into `__dict__`: pydantic refuses to set attributes that are no fields.
-    twins = _twins_of(tool)
-    copied.__dict__["_run"], copied.__dict__["_arun"] = twins.run, twins.arun
-    return copied
+class Noting:
+    """Holds the copy of a tool that notes what it returns."""
+
+    __slots__ = ("__weakref__", "_copy")
+
+    def __init__(self) -> None:
+        self._copy: BaseTool | None = None
+
+    def of(self, tool: BaseTool) -> BaseTool:
+        """The copy, with the attributes that the tool has now."""
+        copied = self._copy
+        if copied is None or not _is_copy(copied, tool):
+            copied = self._copy = copy.copy(tool)
+            twins = _twins_of(tool)
+            # Straight into `__dict__`: pydantic refuses to set attributes that are no fields.
+            copied.__dict__.update(_run=twins.run, _arun=twins.arun)
+            for shared in ("__pydantic_private__", "__pydantic_extra__"):
+                object.__setattr__(copied, shared, getattr(tool, shared))
+        return copied
+
+
+def _is_copy(copied: BaseTool, tool: BaseTool) -> bool:
+    """Whether a copy has the very attributes of a tool, but for what either has worked out."""
+    own, now = copied.__dict__, tool.__dict__
+    return type(copied) is type(tool) and all(
+        now.get(name, value) is value for name, value in own.items() if name not in _OWN
+    )
+
+
+_noting: WeakValueDictionary[int, Noting] = WeakValueDictionary()
+"""By the identity of the tool, as long as a call or a toolbox holds them."""
+
+
+def noting(tool: BaseTool) -> Noting:
+    """What holds the noting copy of a tool, for all who have one in hand."""
+    return _noting.setdefault(id(tool), Noting())
 
 
 @dataclass(frozen=True, slots=True)

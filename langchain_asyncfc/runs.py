@@ -43,6 +43,7 @@ __all__ = [
     "DetachedRuns",
     "GraphRun",
     "graph_run",
+    "is_idle",
     "known_thread",
     "mark_reviewed",
     "new_scheduler",
@@ -56,6 +57,23 @@ _logger = logging.getLogger(__name__)
 _UNKNOWN: Final = object()
 
 
+class Reading:
+    """What has been read of the messages of a graph's run."""
+
+    __slots__ = ("_read", "_reader")
+
+    def __init__(self) -> None:
+        self._read: tuple[Sequence[Any], Thread] | None = None
+        self._reader = ThreadReader()
+
+    def thread(self, messages: Sequence[Any]) -> Thread:
+        """What the messages say; read once for all tasks that see the same list of them."""
+        known = self._read
+        if known is None or known[0] is not messages or len(known[1].messages) != len(messages):
+            known = self._read = (messages, self._reader.read(messages))
+        return known[1]
+
+
 class GraphRun:
     """One run of one graph, as far as steps with futures see it.
 
@@ -66,6 +84,7 @@ class GraphRun:
         reviewed: Whether somebody asks at the end of each turn if futures are unfinished. If not,
             a step must not leave any behind.
         resumed: Whether the run goes on from a checkpoint.
+        reading: What has been read of its messages.
         warns: Whether to warn of futures that are unfinished although the run ended well: its
             graph has an end that does not ask `tools_condition`.
     """
@@ -77,8 +96,7 @@ class GraphRun:
         self.reviewed = False
         self.resumed = False
         self._first_step: Any = _UNKNOWN
-        self._read: tuple[Sequence[Any], Thread] | None = None
-        self._reader = ThreadReader()
+        self.reading: Reading = Reading()
         self.on_end: Callable[[BaseException | None], bool] = lambda _: False
 
     def begins_with(self, config: RunnableConfig) -> bool:
@@ -89,11 +107,8 @@ class GraphRun:
         return step is not None and step == self._first_step and is_resumed(config)
 
     def thread(self, messages: Sequence[Any]) -> Thread:
-        """What the messages say; read once for all tasks that see the same list of them."""
-        known = self._read
-        if known is None or known[0] is not messages or len(known[1].messages) != len(messages):
-            known = self._read = (messages, self._reader.read(messages))
-        return known[1]
+        """What the messages say."""
+        return self.reading.thread(messages)
 
     def _settled(self, error: BaseException | None) -> bool:
         if self.on_end(error):
@@ -135,6 +150,37 @@ def _forget(scheduler: Scheduler) -> Any:
         yield entries[0].journal.forget([entry.key for entry in entries])
 
 
+class _Seen:
+    """A chain run that has begun, as its watch knows it.
+
+    Attributes:
+        above: The run that it is a part of; `None` where that is not known.
+        namespace: The checkpoint namespace in which it stands.
+        resumed: Whether it goes on from a checkpoint.
+        reviewed: Whether somebody asks at the end of each turn of it; see `GraphRun`.
+        runs: What steps know of it, where it is a graph's: for steps on an event loop and others.
+        reading: What has been read of its messages, where it is a graph's and somebody has.
+        has_ended: Whether it is over.
+    """
+
+    __slots__ = ("above", "has_ended", "namespace", "reading", "resumed", "reviewed", "runs")
+
+    def __init__(self, above: _Seen | None, namespace: str | None, *, resumed: bool) -> None:
+        self.above = above
+        self.namespace = namespace
+        self.resumed = resumed
+        self.reviewed = False
+        self.runs: Sequence[GraphRun] = ()
+        self.reading: Reading | None = None
+        self.has_ended = False
+
+    def thread(self, messages: Sequence[Any]) -> Thread:
+        """What the messages of a graph's run say."""
+        if self.reading is None:
+            self.reading = Reading()
+        return self.reading.thread(messages)
+
+
 class RunWatch(BaseCallbackHandler):
     """Sees the chain runs of one root run come and go."""
 
@@ -147,10 +193,8 @@ class RunWatch(BaseCallbackHandler):
     ignore_custom_event = True
 
     def __init__(self) -> None:
-        self._parents: dict[UUID, tuple[UUID | None, str | None]] = {}
-        self._graph_runs: dict[UUID, list[GraphRun]] = {}
-        self._reviewed: set[UUID] = set()
-        self._resumed: set[UUID] = set()
+        self._seen: dict[UUID, _Seen] = {}
+        self._on_loops = 0  # runs of graphs that have something to await
         self._lock = threading.Lock()
 
     def __copy__(self) -> RunWatch:
@@ -172,12 +216,16 @@ class RunWatch(BaseCallbackHandler):
         **kwargs: Any,  # noqa: ARG002
     ) -> None:
         """Note where a run stands."""
-        self._parents[run_id] = (parent_run_id, (metadata or {}).get("langgraph_checkpoint_ns"))
+        above = None if parent_run_id is None else self._seen.get(parent_run_id)
         # LangGraph itself says that a run goes on from a checkpoint only in the first step of it.
-        if inputs is None or isinstance(inputs, Command) or parent_run_id in self._resumed:
-            self._resumed.add(run_id)
+        resumed = inputs is None or isinstance(inputs, Command)
+        self._seen[run_id] = _Seen(
+            above,
+            (metadata or {}).get("langgraph_checkpoint_ns"),
+            resumed=resumed or (above is not None and above.resumed),
+        )
 
-    def graph_of(self, step: UUID, namespace: str) -> UUID | None:
+    def graph_of(self, step: UUID, namespace: str) -> _Seen | None:
         """The run of the graph that a step belongs to.
 
         Args:
@@ -185,16 +233,15 @@ class RunWatch(BaseCallbackHandler):
             namespace: The checkpoint namespace of the step. Everything in the step has it; the
                 first run above that does not is the graph's.
         """
-        run: UUID | None = step
-        while run is not None and run in self._parents:
-            parent, found = self._parents[run]
-            if found != namespace:
+        run = self._seen.get(step)
+        while run is not None and not run.has_ended:
+            if run.namespace != namespace:
                 return run
-            run = parent
+            run = run.above
         return None
 
     def graph_run_of(
-        self, graph: UUID, make: Callable[[], GraphRun], *, is_async: bool
+        self, graph: _Seen, make: Callable[[], GraphRun], *, is_async: bool
     ) -> GraphRun:
         """What steps know of a graph's run, made on first sight.
 
@@ -205,30 +252,24 @@ class RunWatch(BaseCallbackHandler):
                 them apart.
         """
         with self._lock:
-            known = self._graph_runs.setdefault(graph, [])
-            found = next((run for run in known if run.is_async == is_async), None)
+            found = next((run for run in graph.runs if run.is_async == is_async), None)
             if found is None:
                 found = make()
-                found.resumed = graph in self._resumed
-                known.append(found)
-            found.reviewed = graph in self._reviewed
+                found.resumed = graph.resumed
+                graph.reading = found.reading = graph.reading or found.reading
+                graph.runs = [*graph.runs, found]
+                self._on_loops += is_async
+            found.reviewed = graph.reviewed
             return found
 
-    def thread(self, graph: UUID, messages: Sequence[Any]) -> Thread | None:
-        """What the messages of a graph's run say; `None` before there are steps with futures."""
-        known = self._graph_runs.get(graph)
-        return known[0].thread(messages) if known else None
-
-    def review(self, graph: UUID) -> None:
-        """Note that somebody asks at the end of each turn of a graph's run."""
-        self._reviewed.add(graph)
-
-    def _take(self, result: Any, run_id: UUID) -> tuple[list[GraphRun], BaseException | None]:
-        self._parents.pop(run_id, None)
-        self._reviewed.discard(run_id)
-        self._resumed.discard(run_id)
-        error = result if isinstance(result, BaseException) else None
-        return self._graph_runs.pop(run_id, []), error
+    def _take(self, result: Any, run_id: UUID) -> tuple[Sequence[GraphRun], BaseException | None]:
+        ended = self._seen.pop(run_id, None)
+        if ended is None:
+            return (), None
+        with self._lock:
+            ended.has_ended = True
+            self._on_loops -= sum(run.is_async for run in ended.runs)
+        return ended.runs, result if isinstance(result, BaseException) else None
 
     def _end(self, result: Any, *, run_id: UUID, **_: Any) -> None:
         runs, error = self._take(result, run_id)
@@ -248,9 +289,7 @@ class RunWatch(BaseCallbackHandler):
         # LangChain looks at the attribute to see whether to await it. A sync manager runs
         # coroutines in a loop of their own, which is slow and wrong here, so it gets none unless
         # there is something on an event loop to await.
-        if any(run.is_async for runs in list(self._graph_runs.values()) for run in runs):
-            return self._aend
-        return self._end
+        return self._aend if self._on_loops else self._end
 
     on_chain_end = _ended
     on_chain_error = _ended
@@ -299,16 +338,32 @@ def mark_reviewed(config: RunnableConfig | None = None) -> None:
         config: Of the step; by default that of the running one. Outside of a graph nothing is
             noted.
     """
-    watch, graph = _watched(config or _current_config())
-    if watch is not None and graph is not None:
-        watch.review(graph)
+    _, graph = _watched(config or _current_config())
+    if graph is not None:
+        graph.reviewed = True
 
 
 def known_thread(messages: Sequence[Any]) -> Thread:
     """What messages say, of which the running graph's steps may have read the most."""
-    watch, graph = _watched(_current_config())
-    known = watch.thread(graph, messages) if watch is not None and graph is not None else None
-    return known or read_thread(messages)
+    _, graph = _watched(_current_config())
+    return read_thread(messages) if graph is None else graph.thread(messages)
+
+
+def is_idle(config: RunnableConfig, messages: Sequence[Any]) -> bool:
+    """Whether nothing is pending: no message tells of a future, and no step has left one.
+
+    `False` too where a run goes on from a checkpoint, or it is not known which run this is.
+
+    Args:
+        config: Of the step.
+        messages: The thread.
+    """
+    _, graph = _watched(config)
+    if graph is None or is_resumed(config):
+        return False
+    thread = graph.thread(messages)
+    pending = thread.pending or thread.awaiting
+    return not pending and all(run.scheduler.is_idle() for run in graph.runs)
 
 
 def _current_config() -> RunnableConfig | None:
@@ -318,7 +373,7 @@ def _current_config() -> RunnableConfig | None:
         return None
 
 
-def _watched(config: RunnableConfig | None) -> tuple[RunWatch | None, UUID | None]:
+def _watched(config: RunnableConfig | None) -> tuple[RunWatch | None, _Seen | None]:
     callbacks: Any = (config or {}).get("callbacks")
     metadata: Mapping[str, Any] = (config or {}).get("metadata") or {}
     namespace = metadata.get("langgraph_checkpoint_ns")

@@ -13,7 +13,7 @@ import heapq
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextvars import Context
 from dataclasses import replace
 from typing import Any
@@ -113,6 +113,11 @@ class Scheduler:
     def is_gone(self) -> bool:
         """Whether no future can go on any more: the event loop is closed."""
         return self._home.is_gone()
+
+    def is_idle(self) -> bool:
+        """Whether no future is unfinished, and no outcome or error has yet to be given out."""
+        with self._lock:
+            return not (self._live or self._undelivered or self._failure)
 
     def get(self, ordinal: int) -> ToolFuture | None:
         """The future with this ordinal, if it was issued in this run and came to be run."""
@@ -341,6 +346,8 @@ class Scheduler:
     def asking(self) -> list[ToolFuture]:
         """The futures whose tools ask for something, in issue order."""
         with self._lock:
+            if not self._asks:
+                return []  # as most times, and thousands may be live
             return [future for future in self._live.values() if future.asks is not None]
 
     def running(self) -> list[ToolFuture]:
@@ -671,13 +678,14 @@ class Scheduler:
             self._ask(future, GraphInterrupt(()))
             return
         self._running[future.lane] += 1
+        started = _Started(self, future, invocation, tool_call, recording)
         job = Job(
             f"{self._key}/{call.future}",
             call.id or "",
             call.name,
             args,
-            functools.partial(invocation.run, tool_call, recording),
-            functools.partial(invocation.arun, tool_call, recording),
+            started.run,
+            started.arun,
             recording.interrupt,
             context,
         )
@@ -686,13 +694,14 @@ class Scheduler:
                 call.facts.timeout, functools.partial(self._time_out, future)
             )
         executor = future.lane.executor or self._executor
-        stop = executor.submit(job, functools.partial(self._report, future))
+        stop = executor.submit(job, started.report)
         if not future.done:
             future.stop = stop
 
     # -- ending ---------------------------------------------------------------------------------
 
-    def _report(self, future: ToolFuture, outcome: Outcome) -> None:
+    def report(self, future: ToolFuture, outcome: Outcome) -> None:
+        """Take the outcome of a call that an executor runs, in any thread."""
         self._home.post(functools.partial(self._finish, future, outcome))
 
     def _finish(self, future: ToolFuture, outcome: Outcome) -> None:
@@ -818,6 +827,35 @@ class Scheduler:
                 _logger.info(
                     "%s A sync tool cannot be stopped; what it returns is dropped.", reason
                 )
+
+
+class _Started:
+    """A call that an executor runs, as one object: thousands may run at once."""
+
+    __slots__ = ("_future", "_invocation", "_recording", "_scheduler", "_tool_call")
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        future: ToolFuture,
+        invocation: Invocation,
+        tool_call: ToolCall,
+        recording: Recording,
+    ) -> None:
+        self._scheduler = scheduler
+        self._future = future
+        self._invocation = invocation
+        self._tool_call = tool_call
+        self._recording = recording
+
+    def run(self) -> Outcome:
+        return self._invocation.run(self._tool_call, self._recording)
+
+    def arun(self) -> Awaitable[Outcome]:
+        return self._invocation.arun(self._tool_call, self._recording)
+
+    def report(self, outcome: Outcome) -> None:
+        self._scheduler.report(self._future, outcome)
 
 
 def timed_out(call: Call) -> ToolTimeout:

@@ -12,7 +12,7 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from langchain_core.messages import AIMessage, AnyMessage, ToolCall
 from langchain_core.runnables import Runnable, RunnableConfig, RunnableLambda
@@ -29,7 +29,7 @@ from langchain_asyncfc.delivery import Answer, output_form
 from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.engine import Engine
 from langchain_asyncfc.executors import Executor
-from langchain_asyncfc.invocations import Invocation
+from langchain_asyncfc.invocations import Invocation, changed
 from langchain_asyncfc.native import marked
 from langchain_asyncfc.records import AWAIT_FUTURE, waits_at_end
 from langchain_asyncfc.runs import known_thread, mark_reviewed
@@ -43,6 +43,10 @@ __all__ = ["AsyncFCToolNode", "tools_condition"]
 
 _HANDLE_TOOL_ERRORS: Any = inspect.signature(ToolNode).parameters["handle_tool_errors"].default
 """`ToolNode`'s own default."""
+_CALLING: Final = AIMessage(
+    "", tool_calls=[ToolCall(name=AWAIT_FUTURE, args={}, id="", type="tool_call")]
+)
+"""A message whose call stands in for those of a step; no tool has this name."""
 
 
 class AsyncFCToolNode(ToolNode):
@@ -270,51 +274,79 @@ class AsyncFCToolNode(ToolNode):
     async def ainvoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the last message's tool calls, or wait at the end of a turn."""
         config = ensure_config() if config is None else config
-        kept = _Kept(await super().ainvoke(input, config, **kwargs))
-        plan = self._plan(kept, input, config)
-        answers = await self._engine.astep(config, self._messages(input, kept), plan)
+        calls = _calls(input, self._key)
+        asked = self._without_state(input) if calls else input
+        kept = _Kept(await super().ainvoke(asked, config, **kwargs))
+        plan = self._plan(kept, calls, input, config)
+        answers = await self._engine.astep(config, self._messages(input, kept, calls), plan)
         return output_form(answers, self._key, as_list=kept.as_list)
 
     def invoke(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Any:
         """Answer the last message's tool calls, or wait at the end of a turn."""
         config = ensure_config() if config is None else config
-        kept = _Kept(super().invoke(input, config, **kwargs))
-        plan = self._plan(kept, input, config)
-        answers = self._engine.step(config, self._messages(input, kept), plan)
+        calls = _calls(input, self._key)
+        asked = self._without_state(input) if calls else input
+        kept = _Kept(super().invoke(asked, config, **kwargs))
+        plan = self._plan(kept, calls, input, config)
+        answers = self._engine.step(config, self._messages(input, kept, calls), plan)
         return output_form(answers, self._key, as_list=kept.as_list)
 
-    def _messages(self, input: Any, kept: _Kept) -> list[Any]:
+    def _without_state(self, input: Any) -> Any:
+        """An input of the same form with a single call, for which `ToolNode` makes a request.
+
+        What else stands in it, all calls of the step have in common, and `ToolNode` takes its time
+        to make one for each.
+        """
+        return [_CALLING] if isinstance(input, list) else {self._key: [_CALLING]}
+
+    def _messages(self, input: Any, kept: _Kept, calls: Sequence[ToolCall]) -> list[Any]:
         """The thread's messages: those of the state that `ToolNode` found for the calls."""
-        return _messages(kept.requests[0][0].state if kept.requests else input, self._key)
+        found = not calls and kept.requests
+        return _messages(kept.requests[0][0].state if found else input, self._key)
 
     def _plan(
-        self, kept: _Kept, input: Any, config: RunnableConfig
+        self, kept: _Kept, calls: Sequence[ToolCall], input: Any, config: RunnableConfig
     ) -> Callable[[Step], Flow[list[Answer]]]:
         if not kept.requests:
             return lambda step: step.end_turn(self._template(input, config))
-        arrivals = self._arrivals(kept)
+        arrivals = self._arrivals(kept, calls, input) if calls else self._arrivals_of(kept)
         return lambda step: step.answer_calls(arrivals)
 
-    def _arrivals(self, kept: _Kept) -> list[tuple[ToolCall, Invocation]]:
+    def _arrivals(
+        self, kept: _Kept, calls: Sequence[ToolCall], state: Any
+    ) -> list[tuple[ToolCall, Invocation]]:
+        """Calls of a state, with a request that was made without it."""
+        by_tool = {name: self.tools_by_name.get(name) for name in {c["name"] for c in calls}}
+        first = self._invocation(kept)
+        request = first.request
+        runtime = changed(request.runtime, state=state)
+        first = replace(first, request=changed(request, state=state, runtime=runtime))
+        run_by = {name: first.of(tool) for name, tool in by_tool.items()}
+        return [(call, run_by[call["name"]]) for call in calls]
+
+    def _arrivals_of(self, kept: _Kept) -> list[tuple[ToolCall, Invocation]]:
+        """Calls that were sent to the node by themselves, as `ToolNode` found them."""
+        first = self._invocation(kept)
+        return [(made.tool_call, first.of(made.tool)) for made, _ in kept.requests]
+
+    def _invocation(self, kept: _Kept) -> Invocation:
         # The calls of a step have their state and runtime in common, so one request serves all.
         request, execute = kept.requests[0]
         wrapper = self._awrapper if inspect.iscoroutinefunction(execute) else self._wrapper
         announces = self._engine.stream_events
-        first = Invocation(request, execute, wrapper, self._errors, announces=announces)
-        return [(made.tool_call, first.of(made.tool)) for made, _ in kept.requests]
+        return Invocation(request, execute, wrapper, self._errors, announces=announces)
 
     def _template(self, input: Any, config: RunnableConfig) -> Work:
         """Gives what runs calls in a step that no calls came in with."""
-        call = ToolCall(name=AWAIT_FUTURE, args={}, id="", type="tool_call")
-        asked = {"__type": "tool_call_with_context", "tool_call": call, "state": input}
+        asked = self._without_state(input)
 
         def run() -> Invocation:
             kept = _Kept(super(AsyncFCToolNode, self).invoke(asked, config))
-            return self._arrivals(kept)[0][1]
+            return self._arrivals(kept, _CALLING.tool_calls, input)[0][1]
 
         async def arun() -> Invocation:
             kept = _Kept(await super(AsyncFCToolNode, self).ainvoke(asked, config))
-            return self._arrivals(kept)[0][1]
+            return self._arrivals(kept, _CALLING.tool_calls, input)[0][1]
 
         return Work(run, arun)
 
@@ -340,6 +372,18 @@ def _keep(request: ToolCallRequest, execute: Callable[..., Any]) -> Any:
 
 async def _akeep(request: ToolCallRequest, execute: Callable[..., Any]) -> Any:
     return request, execute
+
+
+def _calls(input: Any, key: str) -> Sequence[ToolCall]:
+    """The calls of the last `AIMessage` of a state; none where `ToolNode` has to look for them.
+
+    They may also be sent to the node by themselves, with or without a state.
+    """
+    if isinstance(input, Mapping) and "__type" in input:
+        return ()
+    messages = _messages(input, key)
+    last = next((m for m in reversed(messages) if isinstance(m, AIMessage)), None)
+    return () if last is None else last.tool_calls
 
 
 def _messages(state: Any, key: str) -> list[Any]:

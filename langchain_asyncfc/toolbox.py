@@ -16,6 +16,7 @@ from langchain_core.tools import BaseTool
 from langgraph.types import Command
 
 from langchain_asyncfc.effects import UNDECLARED, Effects, effects_of
+from langchain_asyncfc.recording import Noting, noting
 from langchain_asyncfc.records import CONTROL_TOOLS
 from langchain_asyncfc.schemas import takes_await_result
 
@@ -98,6 +99,7 @@ class Toolbox:
         self._trust_mcp_hints = trust_mcp_hints
         self._timeout = timeout
         self._facts: dict[str, ToolFacts] = {}
+        self._noting: dict[str, Noting] = {}
 
     @property
     def given(self) -> Mapping[str, Effects]:
@@ -132,6 +134,9 @@ class Toolbox:
         known = self._facts.get(tool.name)
         if known is None or known.tool is not tool:
             known = self._facts[tool.name] = self._facts_on(tool)
+            # Held here, or a call that runs alone would have to make the copy, and LangChain would
+            # work out anew what it keeps in it.
+            self._noting[tool.name] = noting(tool)
         return known
 
     def add_all(self, tools: Iterable[BaseTool]) -> None:

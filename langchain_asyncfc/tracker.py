@@ -219,7 +219,7 @@ class DependencyTracker:
         self._ends.pop(call, None)  # a call that an interrupt ended is issued again
         self._unseen_failures.pop(call, None)
         node = _Node(call, batch, access, fence)
-        node.references = frozenset(references)
+        node.references = frozenset(references) or _NOTHING
         cause = self._cause_to_skip(node)
         if cause is not None:
             self._end(call, FutureState.SKIPPED, self._root(cause))

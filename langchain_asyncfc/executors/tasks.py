@@ -24,25 +24,44 @@ class TaskExecutor:
         """Start a job on the loop; to be called in the loop's thread."""
         task = self._loop.create_task(_run(job, done), context=job.context)
         self._tasks.add(task)
+        running = _Running(task, job.interrupt, done, self._tasks)
+        task.add_done_callback(running.ended)
+        return running.cancel
 
-        def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
-            if task.cancelled():
-                done(Outcome(FutureState.CANCELLED))
-            elif (error := task.exception()) is not None:
-                done(Outcome(FutureState.FAILED, error=error))
 
-        task.add_done_callback(ended)
+class _Running:
+    """A job that runs. It does not hold the job, of which thousands may run at once."""
 
-        def cancel() -> None:
-            if not job.interrupt():
-                task.cancel()
+    __slots__ = ("_done", "_interrupt", "_task", "_tasks")
 
-        return cancel
+    def __init__(
+        self,
+        task: asyncio.Task[None],
+        interrupt: Callable[[], bool],
+        done: Callable[[Outcome], None],
+        tasks: set[asyncio.Task[None]],
+    ) -> None:
+        self._task = task
+        self._interrupt = interrupt
+        self._done = done
+        self._tasks = tasks
+
+    def cancel(self) -> None:
+        if not self._interrupt():
+            self._task.cancel()
+
+    def ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            self._done(Outcome(FutureState.CANCELLED))
+        elif (error := task.exception()) is not None:
+            self._done(Outcome(FutureState.FAILED, error=error))
 
 
 async def _run(job: Job, done: Callable[[Outcome], None]) -> None:
-    done(await job.arun())
+    running = job.arun()
+    del job  # all that it holds would be held as long as it runs
+    done(await running)
 
 
 class LoopHome:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
+import weakref
 from typing import Any
 
 import pytest
@@ -11,9 +13,16 @@ from langchain_core.callbacks import CallbackManagerForToolRun
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import BaseTool, Tool, tool
 from langgraph.types import Command
+from pydantic import PrivateAttr
 
 from langchain_asyncfc.errors import ToolCancelled, ToolTimeout
-from langchain_asyncfc.recording import Recording, RecordingTool, answer_in, readdressed
+from langchain_asyncfc.recording import (
+    Recording,
+    RecordingTool,
+    answer_in,
+    noting,
+    readdressed,
+)
 
 VALUE = {"rows": [1, 2]}
 CALL = {"name": "t", "args": {"x": 1}, "id": "c1", "type": "tool_call"}
@@ -86,6 +95,43 @@ def test_the_real_tool_is_not_changed() -> None:
     assert not {"_run", "_arun"} & set(vars(sync_tool))
     assert wrapped.name == "sync_tool"
     assert wrapped.args_schema is sync_tool.args_schema
+
+
+def test_calls_of_a_tool_share_a_noting_copy() -> None:
+    """As long as somebody holds it, and the tool has the attributes that it had."""
+    given = Handmade()
+    held = noting(given)
+    assert noting(given) is held
+    copied = held.of(given)
+    copied.__dict__["worked out"] = given.__dict__["by the tool too"] = object()
+    assert held.of(given) is copied
+    given.tags = ["changed"]
+    changed = held.of(given)
+    assert changed is not copied
+    assert changed.tags == ["changed"]
+    assert held.of(given) is changed
+
+
+def test_private_attributes_are_the_tool_s() -> None:
+    """They are not in what is compared, so that a copy has them in common with its tool."""
+
+    class Private(Handmade):
+        _seen: int = PrivateAttr(0)
+
+    given = Private()
+    held = noting(given)
+    copied = held.of(given)
+    given._seen = 1
+    assert held.of(given) is copied
+    assert copied._seen == 1
+
+
+def test_a_noting_copy_is_not_kept_for_a_tool_that_is_gone() -> None:
+    """Another tool of the same identity gets its own."""
+    given = Handmade()
+    copied = weakref.ref(noting(given).of(given))
+    gc.collect()
+    assert copied() is None
 
 
 def test_a_single_input_tool_is_caught() -> None:
