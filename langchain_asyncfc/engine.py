@@ -24,6 +24,7 @@ from langchain_asyncfc.records import Thread, read_thread
 from langchain_asyncfc.runs import (
     DetachedRuns,
     GraphRun,
+    ThreadKey,
     graph_run,
     new_scheduler,
     thread_key,
@@ -158,24 +159,48 @@ class Engine:
         self, config: RunnableConfig, messages: Sequence[Any], *, is_async: bool
     ) -> tuple[GraphRun | None, Scheduler]:
         """The run that a step belongs to, and the scheduler of its futures."""
-        thread = thread_key(config)
-
-        def make() -> GraphRun:
-            detaches = self.policy.on_final == "detach"
-            scheduler = None
-            if detaches:
-                placeholders = [m.id for m in read_thread(messages).pending.values()]
-                scheduler = self._detached.take(thread, placeholders, is_async=is_async)
-            scheduler = scheduler or new_scheduler(uuid4().hex, is_async=is_async)
-            run = GraphRun(scheduler, is_async=is_async, warns=True)
-            if detaches:
-                run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
-            return run
-
+        make = functools.partial(self._make_run, thread_key(config), messages, is_async=is_async)
         run = graph_run(config, make, is_async=is_async)
         if run is not None:
             return run, run.scheduler
         return None, new_scheduler(uuid4().hex, is_async=is_async)
+
+    def _make_run(self, thread: ThreadKey, messages: Sequence[Any], *, is_async: bool) -> GraphRun:
+        detaches = self.policy.on_final == "detach"
+        scheduler = None
+        if detaches:
+            placeholders = [m.id for m in read_thread(messages).pending.values()]
+            scheduler = self._detached.take(thread, placeholders, is_async=is_async)
+        scheduler = scheduler or new_scheduler(uuid4().hex, is_async=is_async)
+        scheduler.ended = False
+        run = GraphRun(scheduler, is_async=is_async, warns=True)
+        if detaches:
+            run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
+        return run
+
+    def around_model(
+        self, config: RunnableConfig, messages: Sequence[Any], *, is_async: bool
+    ) -> tuple[Scheduler, Lane] | None:
+        """Where calls are run that a model writes now; `None` where none may start early.
+
+        A wrapper around calls has to see them before they run. And where every step waits for all
+        results, as in a run with futures off, calls start as in `ToolNode`.
+
+        Args:
+            config: The config of the model's step.
+            messages: What the model is sent. Not more than it need be known of the thread.
+            is_async: Whether the step is one of a run on an event loop.
+        """
+        switch = (config.get("configurable") or {}).get("asyncfc", True)
+        if self.waits or switch is False or self.policy.toolbox.wraps:
+            return None
+        make = functools.partial(self._make_run, thread_key(config), messages, is_async=is_async)
+        # What was detached is found by the whole thread, so a step has to come first.
+        makes = make if self.policy.on_final != "detach" else None
+        run = graph_run(config, makes, is_async=is_async)
+        if run is None or not run.scheduler.at_home():
+            return None
+        return run.scheduler, self._lane(config.get("max_concurrency"))
 
     def _step(
         self,

@@ -14,6 +14,7 @@ all, in the model's order.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NotRequired, cast
@@ -26,6 +27,7 @@ from langchain.agents.middleware import (
 )
 from langchain.agents.middleware.types import PrivateStateAttr
 from langchain.agents.structured_output import StructuredOutputError
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
 from langchain_core.tools import BaseTool
 from langgraph.config import get_config
@@ -34,6 +36,7 @@ from langgraph.types import Command
 
 from langchain_asyncfc.control import control_tools
 from langchain_asyncfc.delivery import Answer, output_form
+from langchain_asyncfc.eager import watched
 from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.engine import Engine
 from langchain_asyncfc.errors import ReferenceProblem
@@ -64,6 +67,8 @@ if TYPE_CHECKING:
     _AgentMiddleware = AgentMiddleware[Any, Any, Any]
 else:
     _AgentMiddleware = AgentMiddleware  # of two parameters in older versions
+
+_logger = logging.getLogger(__name__)
 
 _MESSAGES: Final = "messages"
 _LAST: Final = "asyncfc_last"
@@ -115,6 +120,7 @@ class AsyncFCMiddleware(_AgentMiddleware):
         async_calls: Literal["auto", "native", "placeholder"] = "auto",
         journal: bool = True,
         instructions: str | None = None,
+        eager: bool = False,
     ) -> None:
         """Build the middleware.
 
@@ -144,6 +150,9 @@ class AsyncFCMiddleware(_AgentMiddleware):
                 finished survives a crash, and nothing is started twice (see `journal`).
             instructions: What the model is told about futures, at the end of its system message.
                 By default `asyncfc_instructions()`; `""` for nothing.
+            eager: Whether calls that only read may start while the model still writes the message
+                that makes them. The model then streams. It has no effect beside middleware that
+                wraps tool calls, or may refuse them after the model; a warning says so.
 
         Raises:
             ValueError: When a number or option is out of range. When the agent is built: when
@@ -170,6 +179,8 @@ class AsyncFCMiddleware(_AgentMiddleware):
         self._instructions = asyncfc_instructions() if instructions is None else instructions
         self._shadows: dict[tuple[str, bool, bool | None], tuple[BaseTool, BaseTool]] = {}
         self._screens = Screens(())
+        self._eager = eager
+        self._surrounded = True
         self._control = {strict: control_tools(strict=strict) for strict in (False, True)}
 
     @property
@@ -206,6 +217,13 @@ class AsyncFCMiddleware(_AgentMiddleware):
         )
         if around.reads_new_messages_only():
             self._engine.policy = replace(self._engine.policy, delivery="append")
+        between = around.stand_between(self)
+        self._surrounded = bool(between)
+        if self._eager and between:
+            _logger.warning(
+                "eager=True has no effect: %s may change or refuse calls before they run.",
+                ", ".join(between),
+            )
 
     async def aclose(self) -> None:
         """Cancel the detached futures, and wait for them."""
@@ -282,6 +300,9 @@ class AsyncFCMiddleware(_AgentMiddleware):
         )
         if native:
             changed = changed.override(messages=native_history(request.messages))
+        if self._eager and not self._surrounded and isinstance(request.model, BaseChatModel):
+            thread = request.state[_MESSAGES]
+            changed = changed.override(model=watched(request.model, self._engine, thread))
         return changed
 
     def _shadow(self, tool: BaseTool, strict: bool, native: bool | None) -> BaseTool:

@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
 from langchain_asyncfc.errors import ToolCancelled, ToolStopped
@@ -50,6 +51,8 @@ class Recording:
         began: When the call itself began, by the given clock; `None` if it has not.
         config: The config to run the tool with, in place of that of the step that issued it.
         told: What the metadata of the tool's run say beside the future's id.
+        begun: The run of the tool that began before its call was issued, until the call comes to
+            invoke the tool (see `begun`).
     """
 
     __slots__ = (
@@ -60,6 +63,7 @@ class Recording:
         "_task",
         "_traced",
         "began",
+        "begun",
         "config",
         "future",
         "in_queue",
@@ -82,9 +86,14 @@ class Recording:
         self._raw: Any = _MISSING
         self._message: Any = None
         self._own: Any = None
+        self.begun: Any = None
 
     def begin(self) -> None:
-        """Note that the call begins now; a later mark is the better one."""
+        """Note that the call begins now, if it has not; a later mark is the better one."""
+        if self.begun is None:
+            self._mark()
+
+    def _mark(self) -> None:
         self.began = self._now()
         self.in_queue = False
 
@@ -92,7 +101,7 @@ class Recording:
         """Do the call's work in the pool for sync tools; it begins when a thread comes to it."""
 
         def run() -> Any:
-            self.begin()
+            self._mark()
             return work()
 
         self.in_queue = True
@@ -149,6 +158,7 @@ class Recording:
     def let_go(self) -> None:
         """Drop what was noted of the call's result, once its outcome is made."""
         self._raw, self._message, self._own, self.tool = _MISSING, None, None, None
+        self.begun = None
 
     def value(self, tool: BaseTool | None, result: Any, call_id: str | None) -> Any:
         """The value that references to this call get.
@@ -236,6 +246,10 @@ class RecordingTool:
     ) -> Any:
         if self._recording.stop is not None:
             raise self._recording.stop  # a wrapper tries again although the call was ended
+        if (begun := self._recording.begun) is not None:
+            self._recording.begun = None
+            with contextlib.suppress(GraphBubbleUp):  # who asks can only be answered in a step
+                return begun.result()
         copied = _noting(self._tool)
         self._recording.tool = self._tool
         token = _recording.set(self._recording)
@@ -267,6 +281,10 @@ class RecordingTool:
         """Run the tool on this loop; a sync-only one in the worker pool."""
         if self._recording.stop is not None:
             raise asyncio.CancelledError
+        if (begun := self._recording.begun) is not None:
+            self._recording.begun = None
+            with contextlib.suppress(GraphBubbleUp):  # who asks can only be answered in a step
+                return await begun.aresult()
         copied = _noting(self._tool)
         config = self._named(config)
         self._recording.tool = self._tool

@@ -139,6 +139,31 @@ class Surroundings:
             if other is not here
         )
 
+    def stand_between(self, here: Any) -> list[str]:
+        """Names of middleware that may change or refuse calls between the model and the tools.
+
+        It wraps tool calls, or looks at what the model has said. Approvals are known by tool, and
+        the to-do list refuses its own tool only.
+        """
+        base = AgentMiddleware
+        known = (HumanInTheLoopMiddleware, TodoListMiddleware)
+        return [
+            other.name
+            for other in self.middleware
+            if other is not here
+            and (
+                type(other).wrap_tool_call is not base.wrap_tool_call
+                or type(other).awrap_tool_call is not base.awrap_tool_call
+                or (
+                    type(other) not in known
+                    and (
+                        type(other).after_model is not base.after_model
+                        or type(other).aafter_model is not base.aafter_model
+                    )
+                )
+            )
+        ]
+
     def may_add_tools(self, here: Any) -> bool:
         """Whether some other middleware may show the model tools that are not known here."""
         base = AgentMiddleware

@@ -1,0 +1,227 @@
+"""Eager start: calls start while the model still writes the message that makes them.
+
+A handler on a copy of the model sees its stream. As soon as a call is complete, and `early` finds
+nothing against it, its tool begins (see `begun`), in the context of the model's step. The step
+that issues the call takes up what has begun; see `Scheduler.begin` for why that changes nothing.
+What nobody takes up is ended when its stream fails, when its message comes without it, when
+another message is issued, or with the run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, BaseCallbackManager
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.base import RunnableBindingBase
+from langgraph.config import get_config
+
+from langchain_asyncfc.begun import Begun
+from langchain_asyncfc.calls import Call, is_control, read_call
+from langchain_asyncfc.configs import apart
+from langchain_asyncfc.early import CallsInWriting, reason_against
+from langchain_asyncfc.engine import Engine
+from langchain_asyncfc.records import read_thread
+from langchain_asyncfc.scheduler import Lane, Scheduler
+
+if TYPE_CHECKING:
+    from langchain_core.messages import ToolCall
+
+__all__ = ["watched"]
+
+_logger = logging.getLogger(__name__)
+
+
+def watched(model: Any, engine: Engine, messages: Sequence[Any] | None = None) -> Any:
+    """A copy of a model that streams, and whose calls may start early.
+
+    Args:
+        model: A chat model, or what binds something to one, as `bind_tools` does.
+        engine: Runs the calls.
+        messages: The thread; by default what the model is sent.
+
+    Raises:
+        TypeError: When it is something else, of which it is not known whether it shows its stream.
+    """
+    if isinstance(model, BaseChatModel):
+        watch = CallWatch(engine, messages)
+        return model.model_copy(update={"callbacks": _with(model.callbacks, watch), **_STREAMS})
+    if isinstance(model, RunnableBindingBase):
+        return model.model_copy(update={"bound": watched(model.bound, engine, messages)})
+    msg = (
+        f"Calls of {type(model).__name__} cannot be started early: only the stream of a chat model "
+        "can be watched, also behind bind_tools, bind, with_config or with_retry. Wrap the chat "
+        "model itself before it is put into anything else."
+    )
+    raise TypeError(msg)
+
+
+_STREAMS = {"streaming": True}
+"""Has LangChain stream under `invoke` too, also models that have no such field of their own."""
+
+
+def _with(callbacks: Any, watch: CallWatch) -> Any:
+    if isinstance(callbacks, BaseCallbackManager):
+        changed = callbacks.copy()
+        changed.add_handler(watch, inherit=False)
+        return changed
+    known = [c for c in callbacks or () if not isinstance(c, CallWatch)]
+    return [*known, watch]
+
+
+class CallWatch(BaseCallbackHandler):
+    """Sees the streams of one model, and has calls begin.
+
+    Args:
+        engine: Runs the calls.
+        messages: The thread; by default what the model is sent.
+    """
+
+    run_inline = True
+    ignore_chain = True
+    ignore_agent = True
+    ignore_retriever = True
+    ignore_retry = True
+    ignore_custom_event = True
+
+    def __init__(self, engine: Engine, messages: Sequence[Any] | None) -> None:
+        self._engine = engine
+        self._messages = messages
+        self._streams: dict[UUID, _Stream] = {}
+
+    def on_chat_model_start(
+        self,
+        serialized: dict[str, Any],  # noqa: ARG002 - LangChain's signature
+        messages: list[list[Any]],
+        *,
+        run_id: UUID,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Look where the model is called."""
+        try:
+            config = get_config()
+        except RuntimeError:  # outside of a graph
+            return
+        is_async = isinstance(config.get("callbacks"), AsyncCallbackManager)
+        if is_async and not _on_loop():
+            return  # in a thread of a run on an event loop, where nothing can be started
+        thread = self._messages if self._messages is not None else messages[0]
+        place = self._engine.around_model(config, thread, is_async=is_async)
+        if place is not None:
+            self._streams[run_id] = _Stream(self._engine, *place, thread, config, is_async)
+
+    def on_llm_new_token(
+        self,
+        token: Any,  # noqa: ARG002 - LangChain's signature
+        *,
+        chunk: Any = None,
+        run_id: UUID,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """Take in a chunk."""
+        stream = self._streams.get(run_id)
+        chunks = getattr(getattr(chunk, "message", None), "tool_call_chunks", None)
+        if stream is not None and chunks:
+            stream.feed(chunks)
+
+    def on_llm_end(self, response: Any, *, run_id: UUID, **kwargs: Any) -> None:  # noqa: ARG002
+        """End what the message does not hold."""
+        stream = self._streams.pop(run_id, None)
+        if stream is not None:
+            stream.end(_calls_in(response))
+
+    def on_llm_error(
+        self,
+        error: BaseException,  # noqa: ARG002 - LangChain's signature
+        *,
+        run_id: UUID,
+        **kwargs: Any,  # noqa: ARG002
+    ) -> None:
+        """End what a stream has begun that is cut."""
+        stream = self._streams.pop(run_id, None)
+        if stream is not None:
+            stream.end(())
+
+
+class _Stream:
+    """One message that is written in a run with futures."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        scheduler: Scheduler,
+        lane: Lane,
+        messages: Sequence[Any],
+        config: RunnableConfig,
+        is_async: bool,
+    ) -> None:
+        self._policy = engine.policy
+        self._scheduler = scheduler
+        self._lane = lane
+        self._first = max(read_thread(messages).highest, scheduler.last) + 1
+        self._config = config
+        self._is_async = is_async
+        self._writing = CallsInWriting()
+        self._begun: list[Begun] = []
+
+    def feed(self, chunks: Sequence[Any]) -> None:
+        """Take in chunks, and have the calls begin that are complete and may."""
+        for place in self._writing.feed(chunks):
+            self._consider(place)
+
+    def _consider(self, place: int) -> None:
+        names = self._writing.names[: place + 1]
+        kept = [n for n in range(place + 1) if not is_control({"name": names[n]})]  # type: ignore[typeddict-item]
+        if place not in kept:
+            return
+        *earlier, call = [self._read(m, self._writing.calls[n]) for m, n in enumerate(kept)]
+        assert call is not None  # noqa: S101 - it is complete
+        against = reason_against(call, earlier)
+        if against is not None:
+            _logger.debug("%s does not start early: %s.", call.name, against)
+            return
+        begun = self._scheduler.begin(call, self._lane, self._start)
+        if begun is not None:
+            self._begun.append(begun)
+
+    def _read(self, number: int, tool_call: ToolCall | None) -> Call | None:
+        if tool_call is None:
+            return None
+        facts = self._policy.toolbox.on(tool_call["name"])
+        strict = self._policy.strict
+        return read_call(self._first + number, tool_call, facts, first=self._first, strict=strict)
+
+    def _start(self, begun: Begun) -> None:
+        # As a call of several: what it asks or runs is told from what the model's step does.
+        config = apart(self._config, begun.call.ordinal)
+        if self._is_async:
+            begun.start_task(config)
+        else:
+            begun.start_thread(config)
+
+    def end(self, calls: Sequence[ToolCall]) -> None:
+        """End what has begun and is not among the calls of the message."""
+        ids = {call["id"] for call in calls}
+        if lost := [begun for begun in self._begun if begun.call.id not in ids]:
+            self._scheduler.end_begun(lost)
+
+
+def _on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _calls_in(response: Any) -> list[ToolCall]:
+    """The calls of the message that a model has given."""
+    generations = [g for row in getattr(response, "generations", ()) for g in row]
+    messages = [getattr(generation, "message", None) for generation in generations]
+    return [c for message in messages if isinstance(message, AIMessage) for c in message.tool_calls]
