@@ -178,13 +178,26 @@ class Engine:
             run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
         return run
 
+    def check_eager(self) -> None:
+        """Check that calls can be run before they are issued.
+
+        Raises:
+            ValueError: When the executor is not one of the library's own.
+        """
+        if self._executor is not None:
+            msg = (
+                "Calls start early as asyncio tasks or threads only, not in an executor of your "
+                f"own ({type(self._executor).__name__}). Leave out eager start, or executor=."
+            )
+            raise ValueError(msg)
+
     def around_model(
         self, config: RunnableConfig, messages: Sequence[Any], *, is_async: bool
     ) -> tuple[Scheduler, Lane] | None:
         """Where calls are run that a model writes now; `None` where none may start early.
 
-        A wrapper around calls has to see them before they run. And where every step waits for all
-        results, as in a run with futures off, calls start as in `ToolNode`.
+        Where every step waits for all results, as in a run with futures off, calls start as in
+        `ToolNode`.
 
         Args:
             config: The config of the model's step.
@@ -192,7 +205,7 @@ class Engine:
             is_async: Whether the step is one of a run on an event loop.
         """
         switch = (config.get("configurable") or {}).get("asyncfc", True)
-        if self.waits or switch is False or self.policy.toolbox.wraps:
+        if self.waits or switch is False:
             return None
         make = functools.partial(self._make_run, thread_key(config), messages, is_async=is_async)
         # What was detached is found by the whole thread, so a step has to come first.

@@ -180,6 +180,8 @@ class AsyncFCMiddleware(_AgentMiddleware):
         self._shadows: dict[tuple[str, bool, bool | None], tuple[BaseTool, BaseTool]] = {}
         self._screens = Screens(())
         self._eager = eager
+        if eager:
+            self._engine.check_eager()
         self._surrounded = True
         self._control = {strict: control_tools(strict=strict) for strict in (False, True)}
 

@@ -145,24 +145,7 @@ class Surroundings:
         It wraps tool calls, or looks at what the model has said. Approvals are known by tool, and
         the to-do list refuses its own tool only.
         """
-        base = AgentMiddleware
-        known = (HumanInTheLoopMiddleware, TodoListMiddleware)
-        return [
-            other.name
-            for other in self.middleware
-            if other is not here
-            and (
-                type(other).wrap_tool_call is not base.wrap_tool_call
-                or type(other).awrap_tool_call is not base.awrap_tool_call
-                or (
-                    type(other) not in known
-                    and (
-                        type(other).after_model is not base.after_model
-                        or type(other).aafter_model is not base.aafter_model
-                    )
-                )
-            )
-        ]
+        return [m.name for m in self.middleware if m is not here and _stands_between(m)]
 
     def may_add_tools(self, here: Any) -> bool:
         """Whether some other middleware may show the model tools that are not known here."""
@@ -199,6 +182,15 @@ class Surroundings:
         """What tools of shipped middleware read and write, where it is one key of the state."""
         todo = any(isinstance(other, TodoListMiddleware) for other in self.middleware)
         return {"write_todos": Effects(writes="state:todos")} if todo else {}
+
+
+def _stands_between(other: Any) -> bool:
+    if isinstance(other, HumanInTheLoopMiddleware):
+        return type(other) is not HumanInTheLoopMiddleware or _mode(other) != "batched"
+    hooks = ["wrap_tool_call", "awrap_tool_call"]
+    if type(other) is not TodoListMiddleware:
+        hooks += ["after_model", "aafter_model"]
+    return any(getattr(type(other), h) is not getattr(AgentMiddleware, h) for h in hooks)
 
 
 def _has_reducer(hint: Any) -> bool:

@@ -220,7 +220,16 @@ class AsyncFCToolNode(ToolNode):
 
         Raises:
             TypeError: When it is anything else, such as a chain.
+            ValueError: When the node has a wrapper around tool calls, which has to see them before
+                they run, or an executor of your own.
         """
+        if self._wrapper is not None or self._awrapper is not None:
+            msg = (
+                "Calls cannot start early in a node with wrap_tool_call or awrap_tool_call: the "
+                "wrapper has to see them before they run. Leave out the wrapper, or node.eager."
+            )
+            raise ValueError(msg)
+        self._engine.check_eager()
         return watched(model, self._engine)
 
     def review_condition(self, model_node: str = "agent") -> Callable[[Any], str]:
