@@ -30,6 +30,7 @@ class Begun:
 
     Args:
         call: The call as it will be issued, if the message stays as it is.
+        lane: How the calls of its node are run.
         recording: Notes what happens to it.
         entered: How many calls the scheduler had taken in when it began.
         now: When that was, in seconds of the scheduler's clock.
@@ -44,13 +45,17 @@ class Begun:
         "call",
         "call_off_timeout",
         "entered",
+        "lane",
         "on_loop",
         "recording",
         "since",
     )
 
-    def __init__(self, call: Call, recording: Recording, entered: int, now: float) -> None:
+    def __init__(
+        self, call: Call, lane: object, recording: Recording, entered: int, now: float
+    ) -> None:
         self.call = call
+        self.lane = lane
         self.recording = recording
         self.entered = entered
         self.since = now

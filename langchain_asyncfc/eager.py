@@ -71,8 +71,7 @@ def _with(callbacks: Any, watch: CallWatch) -> Any:
         changed = callbacks.copy()
         changed.add_handler(watch, inherit=False)
         return changed
-    known = [c for c in callbacks or () if not isinstance(c, CallWatch)]
-    return [*known, watch]
+    return [*(c for c in callbacks or () if not watch.replaces(c)), watch]
 
 
 class CallWatch(BaseCallbackHandler):
@@ -94,6 +93,10 @@ class CallWatch(BaseCallbackHandler):
         self._engine = engine
         self._messages = messages
         self._streams: dict[UUID, _Stream] = {}
+
+    def replaces(self, other: Any) -> bool:
+        """Whether another handler does the same."""
+        return isinstance(other, CallWatch) and other._engine is self._engine
 
     def on_chat_model_start(
         self,

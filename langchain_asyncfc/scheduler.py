@@ -226,7 +226,7 @@ class Scheduler:
             self._values.earlier = earlier_value
             futures = [self._known(call.ordinal) or self._issue(call, lane) for call in calls]
             if self._begun:
-                self._find_begun(futures)
+                self._find_begun(futures, lane)
             return futures
 
     def begin(self, call: Call, lane: Lane, start: Callable[[Begun], None]) -> Begun | None:
@@ -255,7 +255,7 @@ class Scheduler:
                 return None
             now = self._home.now()
             recording = Recording(self._home.now, call.future)
-            begun = Begun(call, recording, self._entered, now)
+            begun = Begun(call, lane, recording, self._entered, now)
             start(begun)
             self._begun.append(begun)
             if call.facts.timeout is not None:
@@ -274,15 +274,17 @@ class Scheduler:
         access = self._values.access(call)
         return twin is None and access is not None and self._tracker.is_free(access)
 
-    def _find_begun(self, futures: Iterable[ToolFuture]) -> None:
+    def _find_begun(self, futures: Iterable[ToolFuture], lane: Lane) -> None:
         """Find what has begun of calls that are issued now and may start; the rest of it ends."""
-        for begun in self._begun:
-            if begun.entered != self._entered_before:
-                begun.stop(_not_issued(begun))
+        fresh = [b for b in self._begun if b.entered == self._entered_before and b.usable]
         for future in futures:
             if future.ready and not future.is_provided and future.leader is None:
-                fresh = (b for b in self._begun if b.entered == self._entered_before)
                 future.begun = next((b for b in fresh if b.is_for(future.call)), None)
+        found = [future.begun for future in futures]
+        for begun in self._begun:
+            # Another node may issue calls of the same message, which it has begun.
+            if begun not in found and (begun not in fresh or begun.lane is lane):
+                begun.stop(_not_issued(begun))
 
     def _take_up(self, future: ToolFuture) -> Begun | None:
         """What has begun of a call that starts now, if it is still the same call."""
@@ -903,7 +905,7 @@ class Scheduler:
 
     def _time_out_begun(self, begun: Begun) -> None:
         with self._lock:
-            if begun in self._begun:
+            if begun in self._begun and not begun.done:
                 begun.stop(timed_out(begun.call))
 
     def _time_out(self, future: ToolFuture) -> None:

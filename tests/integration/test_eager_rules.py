@@ -23,7 +23,6 @@ from tests.integration import (
     test_rules_values,
 )
 
-
 _LEFT_OUT = {
     "test_rule_3_hazards": "a reader starts before a writer that stands before it and elsewhere",
     "test_rule_26_traces": "a tool that starts early is the child of the model's step",

@@ -202,7 +202,7 @@ def test_two_calls_under_one_number() -> None:
     assert writing.feed([chunk('{"a": 2}', 0, "2", "look")]) == [1]
 
 
-_texts = st.text("a}{]\\\"\n ü", max_size=5)
+_texts = st.text('a}{]\\"\n ü', max_size=5)
 _json = st.recursive(
     st.none() | st.integers() | _texts,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_texts, inner, max_size=2),
