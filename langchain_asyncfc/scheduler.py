@@ -276,7 +276,7 @@ class Scheduler:
 
     def _find_begun(self, futures: Iterable[ToolFuture], lane: Lane) -> None:
         """Find what has begun of calls that are issued now and may start; the rest of it ends."""
-        fresh = [b for b in self._begun if b.entered == self._entered_before and b.usable]
+        fresh = [b for b in self._begun if b.entered == self._entered_before]
         for future in futures:
             if future.ready and not future.is_provided and future.leader is None:
                 future.begun = next((b for b in fresh if b.is_for(future.call)), None)

@@ -85,10 +85,15 @@ def invocation(call: Call) -> Invocation:
 
 
 def issue(
-    scheduler: Scheduler, call: Call, message: str = "m", *, provide: bool = True
+    scheduler: Scheduler,
+    call: Call,
+    message: str = "m",
+    *,
+    provide: bool = True,
+    lane: Lane = LANE,
 ) -> ToolFuture:
     """Issue a call, and say how it is run."""
-    (future,) = scheduler.issue(message, [call], LANE, {}.__getitem__)
+    (future,) = scheduler.issue(message, [call], lane, {}.__getitem__)
     if provide:
         scheduler.provide(future, invocation(call), copy_context())
     return future
@@ -170,23 +175,43 @@ async def test_a_call_that_is_changed_after_it_was_issued_takes_nothing_up(runs:
 
 
 @pytest.mark.parametrize("effects", [WRITES, Effects(writes="fs:/b"), Effects()])
+@pytest.mark.parametrize("how", ["the same node", "another node", "an earlier run"])
 @in_virtual_time
 async def test_nothing_is_taken_up_when_another_call_came_between(
-    runs: Runs, effects: Effects
+    runs: Runs, effects: Effects, how: str
 ) -> None:
     """It may have written what the call had read; so the call runs after it, anew (rule 6)."""
     scheduler = new_scheduler()
-    begun = begin(scheduler, make(runs.facts(), ordinal=1))
+    begun = begin(scheduler, make(runs.facts(), ordinal=2))
     await asyncio.sleep(1)
     between = Runs()
-    await finished(
-        scheduler, issue(scheduler, make(between.facts(effects), 1, "b"), "other message")
-    )
+    other = make(between.facts(effects), 1, "b")
+    if how == "an earlier run":
+        (first,) = scheduler.restore("other message", [(other, None)], LANE, {}.__getitem__)
+        scheduler.provide(first, invocation(other), copy_context())
+    else:
+        lane = LANE if how == "the same node" else Lane()
+        first = issue(scheduler, other, "other message", lane=lane)
+    await finished(scheduler, first)
     future = issue(scheduler, make(runs.facts(), ordinal=2))
     assert begun is not None
     assert not begun.usable
     await finished(scheduler, future)
     assert (between.count, runs.count) == (1, 2)
+
+
+@in_virtual_time
+async def test_two_nodes_take_up_their_calls_of_one_message(runs: Runs) -> None:
+    """What the one issues first is no reason to end what has begun for the other."""
+    scheduler = new_scheduler()
+    lanes = [LANE, Lane()]
+    calls = [make(runs.facts(), n, f"c{n}", x=n) for n in (1, 2)]
+    for call, lane in zip(calls, lanes, strict=True):
+        begin(scheduler, call, lane)
+    await asyncio.sleep(1)
+    for call, lane in zip(calls, lanes, strict=True):
+        await finished(scheduler, issue(scheduler, call, lane=lane))
+    assert runs.count == 2
 
 
 @in_virtual_time
