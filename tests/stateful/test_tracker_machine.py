@@ -14,7 +14,7 @@ Each invariant was seen to fail on a tracker broken on purpose:
 | a call is ready or skipped, never both | ready calls that fall in the same event kept |
 | what conflicts since (rule 15) | undeclared calls in between overlooked |
 | the same | the index not restored, or dropped for a dead undeclared call |
-| what would start at once (eager start) | undeclared calls of the last or an earlier batch overlooked |
+| what would start at once (eager start) | undeclared calls of the last batch overlooked |
 | all ends, nothing is left (rule 7) | a join that never ends; branches not pruned |
 """
 
