@@ -14,6 +14,7 @@ import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
+from weakref import WeakValueDictionary
 
 from langchain_core.callbacks import AsyncCallbackManager, BaseCallbackHandler, BaseCallbackManager
 from langchain_core.language_models import BaseChatModel
@@ -92,7 +93,8 @@ class CallWatch(BaseCallbackHandler):
     def __init__(self, engine: Engine, messages: Sequence[Any] | None) -> None:
         self._engine = engine
         self._messages = messages
-        self._streams: dict[UUID, _Stream] = {}
+        # A stream that is cancelled has no end that is told here. It goes with its run.
+        self._streams: WeakValueDictionary[UUID, _Stream] = WeakValueDictionary()
 
     def replaces(self, other: Any) -> bool:
         """Whether another handler does the same."""
@@ -117,7 +119,8 @@ class CallWatch(BaseCallbackHandler):
         thread = self._messages if self._messages is not None else messages[0]
         place = self._engine.around_model(config, thread, is_async=is_async)
         if place is not None:
-            self._streams[run_id] = _Stream(self._engine, *place, thread, config, is_async)
+            stream = _Stream(self._engine, *place, thread, config, is_async)
+            self._streams[run_id] = place[0].streams[run_id] = stream
 
     def on_llm_new_token(
         self,
@@ -137,7 +140,7 @@ class CallWatch(BaseCallbackHandler):
         """End what the message does not hold."""
         stream = self._streams.pop(run_id, None)
         if stream is not None:
-            stream.end(_calls_in(response))
+            stream.end(run_id, _calls_in(response))
 
     def on_llm_error(
         self,
@@ -149,7 +152,7 @@ class CallWatch(BaseCallbackHandler):
         """End what a stream has begun that is cut."""
         stream = self._streams.pop(run_id, None)
         if stream is not None:
-            stream.end(())
+            stream.end(run_id, ())
 
 
 class _Stream:
@@ -208,8 +211,9 @@ class _Stream:
         else:
             begun.start_thread(config)
 
-    def end(self, calls: Sequence[ToolCall]) -> None:
+    def end(self, run_id: UUID, calls: Sequence[ToolCall]) -> None:
         """End what has begun and is not among the calls of the message."""
+        self._scheduler.streams.pop(run_id, None)
         ids = {call["id"] for call in calls}
         if lost := [begun for begun in self._begun if begun.call.id not in ids]:
             self._scheduler.end_begun(lost)

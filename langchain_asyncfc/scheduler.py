@@ -66,6 +66,7 @@ class Scheduler:
         interrupting: Whether the run is about to stop, so that no later step of it delivers.
         interrupted: Whether it stops with an interrupt now; see `stop`.
         kept: The ids of futures whose outcomes are kept by steps that have stopped.
+        streams: What models write now whose calls may begin before they are issued.
         ended: Whether its run has ended, so that no call begins before it is issued.
     """
 
@@ -90,6 +91,7 @@ class Scheduler:
         self.interrupting: bool = False
         self.interrupted: bool = False
         self.kept: set[str] = set()
+        self.streams: dict[object, object] = {}
         self.ended: bool = False
         self._failure_callbacks: list[Callable[[], None]] = []
         self._batch = 0

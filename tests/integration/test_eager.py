@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -482,6 +483,28 @@ async def test_a_run_that_is_cancelled_while_the_model_writes(clocked: Clocked) 
         ("look(1) cancelled", 5.5),
         ("look(2) cancelled", 5.5),
     ]
+
+
+@in_virtual_time
+async def test_a_cancelled_stream_is_forgotten(clocked: Clocked) -> None:
+    """LangChain tells no handler of its end, and nothing of the run may stay with the model."""
+    node = AsyncFCToolNode([clocked.tool("look")])
+    model = ScriptedChatModel.replies([ask(call("look", x=1), call("look", x=2))], **PACE)
+    watched = node.eager(model)
+    (watch,) = watched.callbacks
+
+    async def think(state: MessagesState) -> Any:
+        return {"messages": [await watched.ainvoke(state["messages"])]}
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("agent", think)
+    builder.add_edge(START, "agent")
+    graph = builder.compile()
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(graph.ainvoke({"messages": [HumanMessage("go")]}), 3.5)
+    assert clocked.log[-1] == ("look(1) cancelled", 3.5)
+    gc.collect()
+    assert not list(watch._streams)
 
 
 # -- timeouts --------------------------------------------------------------------------------------
