@@ -26,6 +26,7 @@ from langchain_asyncfc.testing import (
     in_virtual_time,
     run_virtual,
 )
+from langchain_asyncfc.timeline import Timeline
 from tests.integration.eager_agents import PACE, Clocked, Cut, CutModel, make_graph, talk
 
 THREAD = {"configurable": {"thread_id": "t"}}
@@ -367,6 +368,17 @@ async def test_traces_nest_below_the_model_step(clocked: Clocked) -> None:
     assert second == ["future_2", 7.0, "end", 8.0]
     above = {tracer.names[parent] for parent in tracer.parents.values()}
     assert above <= {"agent", "athink", "RunnableLambda", "think"}
+
+
+@in_virtual_time
+async def test_a_timeline_shows_each_call_once(clocked: Clocked) -> None:
+    """With its true start, as a call of the message that was written meanwhile."""
+    timeline = Timeline()
+    calls = ask(call("look", "c1", x=1), call("look", "c2", x=2))
+    tools = [clocked.tool("look", 1.0)]
+    await talk(tools, [calls], config={"callbacks": [timeline]}, grace=60)
+    shown = [(run.call, run.start, run.end, run.delivered) for run in timeline.record().tools]
+    assert shown == [("c1", 3.0, 4.0, 6.0), ("c2", 5.0, 6.0, 6.0)]
 
 
 # -- what is not taken up --------------------------------------------------------------------------
