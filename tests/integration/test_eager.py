@@ -371,6 +371,86 @@ async def test_traces_nest_below_the_model_step(clocked: Clocked) -> None:
 
 
 @in_virtual_time
+async def test_streams_show_a_call_when_it_runs(clocked: Clocked) -> None:
+    """`stream_mode="tools"` and `astream_events` tell of it while the model still writes."""
+    node = AsyncFCToolNode([clocked.tool("look", 1.0)], grace=60)
+    model = ScriptedChatModel.replies(
+        [ask(call("look", x=1), call("look", x=2)), "done"] * 2, **PACE
+    )
+    graph, go = make_graph(model, node), {"messages": [HumanMessage("go")]}
+    clock = asyncio.get_running_loop().time
+    tools = [(clock(), chunk["event"]) async for chunk in graph.astream(go, stream_mode="tools")]
+    assert tools == [
+        (3.0, "tool-started"),
+        (4.0, "tool-finished"),
+        (5.0, "tool-started"),
+        (6.0, "tool-finished"),
+    ]
+    began = clock()
+    events = [
+        (clock() - began, event["event"])
+        async for event in graph.astream_events(go, version="v2")
+        if event["event"].startswith("on_tool")
+    ]
+    assert events == [
+        (3.0, "on_tool_start"),
+        (4.0, "on_tool_end"),
+        (5.0, "on_tool_start"),
+        (6.0, "on_tool_end"),
+    ]
+
+
+@in_virtual_time
+async def test_messages_are_streamed_once(clocked: Clocked) -> None:
+    """`stream_mode="messages"` shows what it shows without eager start."""
+    shown = []
+    for eager in (True, False):
+        node = AsyncFCToolNode([clocked.tool("look", 1.5)], grace=0)
+        calls = ask(call("look", "c1", x=1), call("look", "c2", x=2))
+        model = ScriptedChatModel.replies([calls, ask(call("await_future", "c3")), "done"], **PACE)
+        graph = make_graph(model, node, eager=eager)
+        stream = graph.astream({"messages": [HumanMessage("go")]}, stream_mode="messages")
+        shown.append([(m.type, m.text) async for m, _ in stream])
+    eager_ones, late_ones = shown
+    assert [m for m in eager_ones if m[0] != "tool"] == [m for m in late_ones if m[0] != "tool"]
+    assert ("tool", "look of 2") in eager_ones
+
+
+@in_virtual_time
+async def test_graphs_in_graphs_have_their_own(clocked: Clocked) -> None:
+    """An agent that is a node of a larger graph, and one that a tool runs, start calls early."""
+    look = clocked.tool("look", 1.0)
+
+    def agent(tools: Any) -> Any:
+        name = tools[0].name
+        replies = [ask(call(name, x=1), call(name, x=2)), "done"]
+        model = ScriptedChatModel.replies(replies, **PACE)
+        return make_graph(model, AsyncFCToolNode(tools, grace=60))
+
+    @effects()
+    @tool
+    async def inner(x: int) -> str:
+        """Run an agent."""
+        final = await agent([look]).ainvoke({"messages": [HumanMessage("go")]})
+        return f"{x}: {[m.text for m in final['messages'][2:4]]}"
+
+    builder = StateGraph(MessagesState)
+    builder.add_node("outer", agent([inner]))
+    builder.add_edge(START, "outer")
+    final = await builder.compile(checkpointer=InMemorySaver()).ainvoke(
+        {"messages": [HumanMessage("go")]}, THREAD
+    )
+    found = "['look of 1', 'look of 2']"
+    assert [m.text for m in final["messages"][2:]] == [f"1: {found}", f"2: {found}", "done"]
+    assert clocked.starts() == [
+        ("look(1)", 6.0),
+        ("look(1)", 8.0),
+        ("look(2)", 8.0),
+        ("look(2)", 10.0),
+    ]
+
+
+@in_virtual_time
 async def test_a_timeline_shows_each_call_once(clocked: Clocked) -> None:
     """With its true start, as a call of the message that was written meanwhile."""
     timeline = Timeline()
