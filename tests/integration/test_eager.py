@@ -379,7 +379,11 @@ async def test_streams_show_a_call_when_it_runs(clocked: Clocked) -> None:
     )
     graph, go = make_graph(model, node), {"messages": [HumanMessage("go")]}
     clock = asyncio.get_running_loop().time
-    tools = [(clock(), chunk["event"]) async for chunk in graph.astream(go, stream_mode="tools")]
+    # By itself, "tools" is only looked at when a step ends.
+    tools = [
+        (clock(), chunk["event"])
+        async for _, chunk in graph.astream(go, stream_mode=["tools", "custom"])
+    ]
     assert tools == [
         (3.0, "tool-started"),
         (4.0, "tool-finished"),
