@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -25,10 +25,10 @@ from langgraph.config import get_config
 
 from langchain_asyncfc.begun import Begun
 from langchain_asyncfc.calls import Call, is_control, read_call
-from langchain_asyncfc.configs import apart
-from langchain_asyncfc.early import CallsInWriting, reason_against
+from langchain_asyncfc.configs import apart, state_of
+from langchain_asyncfc.early import CallsBefore, CallsInWriting
 from langchain_asyncfc.engine import Engine
-from langchain_asyncfc.records import read_thread
+from langchain_asyncfc.runs import known_thread
 from langchain_asyncfc.scheduler import Lane, Scheduler
 
 if TYPE_CHECKING:
@@ -39,22 +39,24 @@ __all__ = ["watched"]
 _logger = logging.getLogger(__name__)
 
 
-def watched(model: Any, engine: Engine, messages: Sequence[Any] | None = None) -> Any:
+def watched(model: Any, engine: Engine, messages_key: str, node: str) -> Any:
     """A copy of a model that streams, and whose calls may start early.
 
     Args:
         model: A chat model, or what binds something to one, as `bind_tools` does.
         engine: Runs the calls.
-        messages: The thread; by default what the model is sent.
+        messages_key: Where the thread is in the state.
+        node: The name of the node that issues the calls.
 
     Raises:
         TypeError: When it is something else, of which it is not known whether it shows its stream.
     """
     if isinstance(model, BaseChatModel):
-        watch = CallWatch(engine, messages)
+        watch = CallWatch(engine, messages_key, node)
         return model.model_copy(update={"callbacks": _with(model.callbacks, watch), **_STREAMS})
     if isinstance(model, RunnableBindingBase):
-        return model.model_copy(update={"bound": watched(model.bound, engine, messages)})
+        bound = watched(model.bound, engine, messages_key, node)
+        return model.model_copy(update={"bound": bound})
     msg = (
         f"Calls of {type(model).__name__} cannot be started early: only the stream of a chat model "
         "can be watched, also behind bind_tools, bind, with_config or with_retry. Wrap the chat "
@@ -80,7 +82,8 @@ class CallWatch(BaseCallbackHandler):
 
     Args:
         engine: Runs the calls.
-        messages: The thread; by default what the model is sent.
+        messages_key: Where the thread is in the state.
+        node: The name of the node that issues the calls.
     """
 
     run_inline = True
@@ -90,11 +93,20 @@ class CallWatch(BaseCallbackHandler):
     ignore_retry = True
     ignore_custom_event = True
 
-    def __init__(self, engine: Engine, messages: Sequence[Any] | None) -> None:
+    def __init__(self, engine: Engine, messages_key: str, node: str) -> None:
         self._engine = engine
-        self._messages = messages
+        self._key = messages_key
+        self._node = node
         # A stream that is cancelled has no end that is told here. It goes with its run.
         self._streams: WeakValueDictionary[UUID, _Stream] = WeakValueDictionary()
+
+    def __copy__(self) -> CallWatch:
+        """The same object: what it knows belongs to the engine, not to a model."""
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CallWatch:
+        """The same object; see `__copy__`."""
+        return self
 
     def replaces(self, other: Any) -> bool:
         """Whether another handler does the same."""
@@ -116,11 +128,19 @@ class CallWatch(BaseCallbackHandler):
         is_async = isinstance(config.get("callbacks"), AsyncCallbackManager)
         if is_async and not _on_loop():
             return  # in a thread of a run on an event loop, where nothing can be started
-        thread = self._messages if self._messages is not None else messages[0]
+        # What the model is sent may be less than the thread.
+        thread = state_of(config, self._key) or messages[0]
         place = self._engine.around_model(config, thread, is_async=is_async)
-        if place is not None:
-            stream = _Stream(self._engine, *place, thread, config, is_async)
-            self._streams[run_id] = place[0].streams[run_id] = stream
+        if place is None:
+            return
+        scheduler, lane = place
+        config = _in_node(config, self._node)
+        stream = _Stream(self._engine, scheduler, lane, thread, config, is_async)
+        for key, other in [*scheduler.streams.items()]:
+            if isinstance(other, _Stream) and other.is_left(stream):
+                other.drop(())
+                del scheduler.streams[key]
+        self._streams[run_id] = scheduler.streams[run_id] = stream
 
     def on_llm_new_token(
         self,
@@ -140,7 +160,7 @@ class CallWatch(BaseCallbackHandler):
         """End what the message does not hold."""
         stream = self._streams.pop(run_id, None)
         if stream is not None:
-            stream.end(run_id, _calls_in(response))
+            stream.end(_calls_in(response))
 
     def on_llm_error(
         self,
@@ -152,11 +172,20 @@ class CallWatch(BaseCallbackHandler):
         """End what a stream has begun that is cut."""
         stream = self._streams.pop(run_id, None)
         if stream is not None:
-            stream.end(run_id, ())
+            stream.end(())
 
 
 class _Stream:
-    """One message that is written in a run with futures."""
+    """One message that is written in a run with futures.
+
+    Args:
+        engine: Runs its calls.
+        scheduler: That of the run.
+        lane: How the calls are run.
+        messages: The thread.
+        config: The config of the model's step.
+        is_async: Whether that is one of a run on an event loop.
+    """
 
     def __init__(
         self,
@@ -167,28 +196,50 @@ class _Stream:
         config: RunnableConfig,
         is_async: bool,
     ) -> None:
+        thread = known_thread(messages)
         self._policy = engine.policy
         self._scheduler = scheduler
         self._lane = lane
-        self._first = max(read_thread(messages).highest, scheduler.last) + 1
+        self._first = max(thread.highest, scheduler.last) + 1
+        # What an earlier run has left goes on in the next step, and may be in the way of others.
+        self._closed = any(scheduler.get(ordinal) is None for ordinal in thread.pending)
         self._config = config
-        self._is_async = is_async
+        self._task = asyncio.current_task() if is_async else None
         self._writing = CallsInWriting()
+        self._considered = 0
+        self._number = 0
+        self._before = CallsBefore()
         self._begun: list[Begun] = []
+        self._ended = False
+
+    def is_left(self, newer: _Stream) -> bool:
+        """Whether its step has gone on, as it does when the model is called again.
+
+        LangChain tells nobody of a call of a model that is cancelled.
+        """
+        if self._lane is not newer._lane:
+            return False
+        if self._task is None:
+            return self._ended
+        return self._task is newer._task or self._task.done()
 
     def feed(self, chunks: Sequence[Any]) -> None:
         """Take in chunks, and have the calls begin that are complete and may."""
-        for place in self._writing.feed(chunks):
-            self._consider(place)
+        places = self._writing.feed(chunks)
+        if not self._closed:
+            for place in places:
+                self._consider(place)
 
     def _consider(self, place: int) -> None:
-        names = self._writing.names[: place + 1]
-        kept = [n for n in range(place + 1) if not is_control({"name": names[n]})]  # type: ignore[typeddict-item]
-        if place not in kept:
+        while self._considered < place:
+            self._read_next()
+        if self._considered > place:
+            return  # it was not complete when a later one was
+        before, call = self._before, self._read_next(and_add=False)
+        if call is None:
             return
-        *earlier, call = [self._read(m, self._writing.calls[n]) for m, n in enumerate(kept)]
-        assert call is not None  # noqa: S101 - it is complete
-        against = reason_against(call, earlier)
+        against = before.against(call)
+        before.add(call)
         if against is not None:
             _logger.debug("%s does not start early: %s.", call.name, against)
             return
@@ -196,9 +247,19 @@ class _Stream:
         if begun is not None:
             self._begun.append(begun)
 
-    def _read(self, number: int, tool_call: ToolCall | None) -> Call | None:
-        if tool_call is None:
+    def _read_next(self, *, and_add: bool = True) -> Call | None:
+        """Read the next call of the message; `None` for one to the runtime, or not complete."""
+        place, self._considered = self._considered, self._considered + 1
+        if is_control({"name": self._writing.names[place]}):  # type: ignore[typeddict-item]
             return None
+        number, self._number = self._number, self._number + 1
+        tool_call = self._writing.calls[place]
+        call = None if tool_call is None else self._read(number, tool_call)
+        if and_add:
+            self._before.add(call)
+        return call
+
+    def _read(self, number: int, tool_call: ToolCall) -> Call:
         facts = self._policy.toolbox.on(tool_call["name"])
         strict = self._policy.strict
         return read_call(self._first + number, tool_call, facts, first=self._first, strict=strict)
@@ -206,17 +267,25 @@ class _Stream:
     def _start(self, begun: Begun) -> None:
         # As a call of several: what it asks or runs is told from what the model's step does.
         config = apart(self._config, begun.call.ordinal)
-        if self._is_async:
+        if self._task is not None:
             begun.start_task(config)
         else:
             begun.start_thread(config)
 
-    def end(self, run_id: UUID, calls: Sequence[ToolCall]) -> None:
+    def end(self, calls: Sequence[ToolCall]) -> None:
         """End what has begun and is not among the calls of the message."""
-        self._scheduler.streams.pop(run_id, None)
-        ids = {call["id"] for call in calls}
+        self._ended = True
+        self.drop({call["id"] for call in calls})
+
+    def drop(self, ids: Collection[str | None]) -> None:
+        """End what has begun and nobody has taken up, but for these calls."""
         if lost := [begun for begun in self._begun if begun.call.id not in ids]:
             self._scheduler.end_begun(lost)
+
+
+def _in_node(config: RunnableConfig, node: str) -> RunnableConfig:
+    """The config of a step as far as it is told in streams: where a call stands that runs there."""
+    return {**config, "metadata": {**config.get("metadata", {}), "langgraph_node": node}}
 
 
 def _on_loop() -> bool:

@@ -14,7 +14,7 @@ Source: LLMCompiler (arXiv 2312.04511), whose plans are carried out while they a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -24,7 +24,7 @@ from langchain_asyncfc.calls import Call
 from langchain_asyncfc.effects import Access, access_of
 from langchain_asyncfc.hazards import hazard
 
-__all__ = ["CallsInWriting", "NotEarly", "reason_against"]
+__all__ = ["CallsBefore", "CallsInWriting", "NotEarly", "reason_against"]
 
 
 class NotEarly(StrEnum):
@@ -45,7 +45,7 @@ class NotEarly(StrEnum):
     CONFLICT = "an earlier call of its message writes what it reads"
 
 
-def reason_against(call: Call, earlier: Sequence[Call | None]) -> NotEarly | None:
+def reason_against(call: Call, earlier: Iterable[Call | None]) -> NotEarly | None:
     """Why a call may not start before its message is complete; `None` if it may.
 
     Args:
@@ -53,24 +53,48 @@ def reason_against(call: Call, earlier: Sequence[Call | None]) -> NotEarly | Non
         earlier: The calls before it in its message, without those to the runtime itself; `None`
             for one that is not complete.
     """
-    against = _of_tool(call) or _of_arguments(call)
-    if against is not None:
-        return against
-    if any(before is None for before in earlier):
-        return NotEarly.UNWRITTEN
-    known = [before for before in earlier if before is not None]
-    if any(before.id == call.id for before in known):
-        return NotEarly.NO_ID
-    identity = call.identity()
-    if any(before.name == call.name and before.identity() == identity for before in known):
-        return NotEarly.IDENTICAL
-    own = _access(call)
-    for before in known:
+    before = CallsBefore()
+    for one in earlier:
+        before.add(one)
+    return before.against(call)
+
+
+class CallsBefore:
+    """The calls of a message before the one that is complete now: each is looked at once."""
+
+    def __init__(self) -> None:
+        self._all_complete = True
+        self._ids: set[str | None] = set()
+        self._identities: set[str | None] = set()
+        self._writing: list[Access] = []
+
+    def add(self, call: Call | None) -> None:
+        """Take in the next call; `None` for one that is not complete."""
+        if call is None:
+            self._all_complete = False
+            return
+        self._ids.add(call.id)
+        self._identities.add(call.identity())
         # What is undeclared orders nothing inside of a message (rule 5).
-        access = _access(before)
-        if access is not None and own is not None and hazard(access, own) is not None:
+        access = _access(call)
+        if access is not None and access.writes:
+            self._writing.append(access)
+
+    def against(self, call: Call) -> NotEarly | None:
+        """Why the next call may not start before its message is complete."""
+        against = _of_tool(call) or _of_arguments(call)
+        if against is not None:
+            return against
+        if not self._all_complete:
+            return NotEarly.UNWRITTEN
+        if call.id in self._ids:
+            return NotEarly.NO_ID
+        if call.identity() in self._identities:
+            return NotEarly.IDENTICAL
+        own = _access(call)
+        if own is not None and any(hazard(access, own) for access in self._writing):
             return NotEarly.CONFLICT
-    return None
+        return None
 
 
 def _of_tool(call: Call) -> NotEarly | None:

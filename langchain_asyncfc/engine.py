@@ -106,6 +106,7 @@ class Engine:
         self._executor = executor
         self._max_concurrency = max_concurrency
         self._lanes: dict[int | None, Lane] = {}
+        self._graphs: set[str] = set()
         self._detached = DetachedRuns()
         self._warned = False
         watch_runs()
@@ -197,17 +198,19 @@ class Engine:
         """Where calls are run that a model writes now; `None` where none may start early.
 
         Where every step waits for all results, as in a run with futures off, calls start as in
-        `ToolNode`.
+        `ToolNode`. A model whose calls are issued in another graph, as in a subgraph of its own,
+        belongs to another run; that is known once one has been.
 
         Args:
             config: The config of the model's step.
-            messages: What the model is sent. Not more than it need be known of the thread.
+            messages: The thread.
             is_async: Whether the step is one of a run on an event loop.
         """
         switch = (config.get("configurable") or {}).get("asyncfc", True)
-        if self.waits or switch is False:
+        thread = thread_key(config)
+        if self.waits or switch is False or (self._graphs and thread[1] not in self._graphs):
             return None
-        make = functools.partial(self._make_run, thread_key(config), messages, is_async=is_async)
+        make = functools.partial(self._make_run, thread, messages, is_async=is_async)
         # What was detached is found by the whole thread, so a step has to come first.
         makes = make if self.policy.on_final != "detach" else None
         run = graph_run(config, makes, is_async=is_async)
@@ -223,6 +226,8 @@ class Engine:
         scheduler: Scheduler,
         floor: int,
     ) -> Step:
+        place = thread_key(config)
+        self._graphs.add(place[1])
         lane = self._lane(config.get("max_concurrency"))
         thread = read_thread(messages) if run is None else run.thread(messages)
         thread.floor = max(thread.floor, floor)
@@ -241,7 +246,7 @@ class Engine:
             or switch is False
             or not self._comes_back(run, thread, begins=begins, alone=_is_first(config)),
             whole=run is None or run.reviewed,
-            place=thread_key(config),
+            place=place,
             begins=begins,
             resumed=resumed,
         )

@@ -71,6 +71,10 @@ else:
 _logger = logging.getLogger(__name__)
 
 _MESSAGES: Final = "messages"
+_TOOLS: Final = "tools"
+"""How `create_agent` names the node of its tools."""
+_COPIES: Final = 8
+"""Models of one agent whose watched copies are kept: a middleware may choose among some."""
 _LAST: Final = "asyncfc_last"
 _STRUCTURED: Final = "structured_response"
 
@@ -183,6 +187,7 @@ class AsyncFCMiddleware(_AgentMiddleware):
         if eager:
             self._engine.check_eager()
         self._surrounded = True
+        self._copies: list[tuple[BaseChatModel, Any]] = []
         self._control = {strict: control_tools(strict=strict) for strict in (False, True)}
 
     @property
@@ -303,9 +308,17 @@ class AsyncFCMiddleware(_AgentMiddleware):
         if native:
             changed = changed.override(messages=native_history(request.messages))
         if self._eager and not self._surrounded and isinstance(request.model, BaseChatModel):
-            thread = request.state[_MESSAGES]
-            changed = changed.override(model=watched(request.model, self._engine, thread))
+            changed = changed.override(model=self._watched(request.model))
         return changed
+
+    def _watched(self, model: BaseChatModel) -> Any:
+        """The watched copy of a model: the same each time, since models note things in fields."""
+        known = next((copy for original, copy in self._copies if original is model), None)
+        if known is None:
+            known = watched(model, self._engine, _MESSAGES, _TOOLS)
+        others = [pair for pair in self._copies if pair[0] is not model]
+        self._copies = [(model, known), *others[: _COPIES - 1]]
+        return known
 
     def _shadow(self, tool: BaseTool, strict: bool, native: bool | None) -> BaseTool:
         """What the model is bound to in place of a tool.

@@ -249,7 +249,8 @@ class Scheduler:
         """
         with self._lock:
             for known in [b for b in self._begun if b.call.id == call.id]:
-                if known.usable and known.is_for(call) and known.entered == self._entered:
+                same = known.lane is lane and known.is_for(call)
+                if known.usable and same and known.entered == self._entered:
                     return known  # a stream that was cut has begun it
                 known.stop(_not_issued(known))
             self._begun = [b for b in self._begun if b.usable or not b.done]
@@ -281,7 +282,8 @@ class Scheduler:
         fresh = [b for b in self._begun if b.entered == self._entered_before]
         for future in futures:
             if future.ready and not future.is_provided and future.leader is None:
-                future.begun = next((b for b in fresh if b.is_for(future.call)), None)
+                mine = (b for b in fresh if b.lane is lane and b.is_for(future.call))
+                future.begun = next(mine, None)
         found = [future.begun for future in futures]
         for begun in self._begun:
             # Another node may issue calls of the same message, which it has begun.

@@ -230,7 +230,7 @@ class AsyncFCToolNode(ToolNode):
             )
             raise ValueError(msg)
         self._engine.check_eager()
-        return watched(model, self._engine)
+        return watched(model, self._engine, self._key, str(self.name))
 
     def review_condition(self, model_node: str = "agent") -> Callable[[Any], str]:
         """A conditional edge out of this node, which may end the turn after the node.
