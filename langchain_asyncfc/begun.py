@@ -76,7 +76,7 @@ class Begun:
         tool, call = self._prepared()
 
         def run() -> Any:
-            self.recording.begin()
+            self.recording.begin(early=True)
             return tool.invoke(call, config)
 
         self._running = worker_pool().submit_in(copy_context(), run)
@@ -86,10 +86,10 @@ class Begun:
         tool = self.call.facts.tool
         assert tool is not None  # noqa: S101 - calls without one never start early
         tool_call = self.call.with_args(self.call.args)
-        return RecordingTool(tool, self.recording), {**tool_call, "type": "tool_call"}
+        return RecordingTool(tool, self.recording, early=True), {**tool_call, "type": "tool_call"}
 
     async def _arun(self, tool: RecordingTool, call: Any, config: RunnableConfig) -> Any:
-        self.recording.begin()
+        self.recording.begin(early=True)
         return await tool.ainvoke(call, config)
 
     @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from weakref import WeakValueDictionary
@@ -135,11 +135,7 @@ class CallWatch(BaseCallbackHandler):
             return
         scheduler, lane = place
         config = _in_node(config, self._node)
-        stream = _Stream(self._engine, scheduler, lane, thread, config, is_async)
-        for key, other in [*scheduler.streams.items()]:
-            if isinstance(other, _Stream) and other.is_left(stream):
-                other.drop(())
-                del scheduler.streams[key]
+        stream = _Stream(self._engine, scheduler, lane, thread, config, run_id, is_async)
         self._streams[run_id] = scheduler.streams[run_id] = stream
 
     def on_llm_new_token(
@@ -184,6 +180,7 @@ class _Stream:
         lane: How the calls are run.
         messages: The thread.
         config: The config of the model's step.
+        run_id: That of the model's run.
         is_async: Whether that is one of a run on an event loop.
     """
 
@@ -194,6 +191,7 @@ class _Stream:
         lane: Lane,
         messages: Sequence[Any],
         config: RunnableConfig,
+        run_id: UUID,
         is_async: bool,
     ) -> None:
         thread = known_thread(messages)
@@ -204,24 +202,14 @@ class _Stream:
         # What an earlier run has left goes on in the next step, and may be in the way of others.
         self._closed = any(scheduler.get(ordinal) is None for ordinal in thread.pending)
         self._config = config
-        self._task = asyncio.current_task() if is_async else None
+        self._id = run_id
+        self._is_async = is_async
+        self._task: asyncio.Task[Any] | None = None
         self._writing = CallsInWriting()
         self._considered = 0
         self._number = 0
         self._before = CallsBefore()
         self._begun: list[Begun] = []
-        self._ended = False
-
-    def is_left(self, newer: _Stream) -> bool:
-        """Whether its step has gone on, as it does when the model is called again.
-
-        LangChain tells nobody of a call of a model that is cancelled.
-        """
-        if self._lane is not newer._lane:
-            return False
-        if self._task is None:
-            return self._ended
-        return self._task is newer._task or self._task.done()
 
     def feed(self, chunks: Sequence[Any]) -> None:
         """Take in chunks, and have the calls begin that are complete and may."""
@@ -229,6 +217,15 @@ class _Stream:
         if not self._closed:
             for place in places:
                 self._consider(place)
+        if self._is_async and self._begun and self._task is None:
+            # LangChain tells of no end when `ainvoke` is cancelled; its task does.
+            self._task = asyncio.current_task()
+            if self._task is not None:
+                self._task.add_done_callback(self._is_over)
+
+    def _is_over(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            self.end(())
 
     def _consider(self, place: int) -> None:
         while self._considered < place:
@@ -267,18 +264,15 @@ class _Stream:
     def _start(self, begun: Begun) -> None:
         # As a call of several: what it asks or runs is told from what the model's step does.
         config = apart(self._config, begun.call.ordinal)
-        if self._task is not None:
+        if self._is_async:
             begun.start_task(config)
         else:
             begun.start_thread(config)
 
     def end(self, calls: Sequence[ToolCall]) -> None:
         """End what has begun and is not among the calls of the message."""
-        self._ended = True
-        self.drop({call["id"] for call in calls})
-
-    def drop(self, ids: Collection[str | None]) -> None:
-        """End what has begun and nobody has taken up, but for these calls."""
+        self._scheduler.streams.pop(self._id, None)
+        ids = {call["id"] for call in calls}
         if lost := [begun for begun in self._begun if begun.call.id not in ids]:
             self._scheduler.end_begun(lost)
 

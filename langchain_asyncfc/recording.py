@@ -88,9 +88,13 @@ class Recording:
         self._own: Any = None
         self.begun: Any = None
 
-    def begin(self) -> None:
-        """Note that the call begins now, if it has not; a later mark is the better one."""
-        if self.begun is None:
+    def begin(self, *, early: bool = False) -> None:
+        """Note that the call begins now, if it has not; a later mark is the better one.
+
+        Args:
+            early: Whether it is the early run itself that says so.
+        """
+        if early or self.begun is None:
             self._mark()
 
     def _mark(self) -> None:
@@ -217,11 +221,19 @@ class RecordingTool:
     """Stands in for a tool while `ToolNode` executes one call of it.
 
     Everything but running it is the real tool's.
+
+    Args:
+        tool: The tool.
+        recording: Notes what it returns.
+        early: Whether this is the run that begins before its call is issued. It must not take the
+            result of such a run, which is its own: its thread may come to it after the call was
+            issued.
     """
 
-    def __init__(self, tool: BaseTool, recording: Recording) -> None:
+    def __init__(self, tool: BaseTool, recording: Recording, *, early: bool = False) -> None:
         self._tool = tool
         self._recording = recording
+        self._early = early
 
     def __getattr__(self, name: str) -> Any:
         """Any other attribute is the real tool's."""
@@ -246,7 +258,7 @@ class RecordingTool:
     ) -> Any:
         if self._recording.stop is not None:
             raise self._recording.stop  # a wrapper tries again although the call was ended
-        if (begun := self._recording.begun) is not None:
+        if not self._early and (begun := self._recording.begun) is not None:
             self._recording.begun = None
             with contextlib.suppress(GraphBubbleUp):  # who asks can only be answered in a step
                 return begun.result()
@@ -281,7 +293,7 @@ class RecordingTool:
         """Run the tool on this loop; a sync-only one in the worker pool."""
         if self._recording.stop is not None:
             raise asyncio.CancelledError
-        if (begun := self._recording.begun) is not None:
+        if not self._early and (begun := self._recording.begun) is not None:
             self._recording.begun = None
             with contextlib.suppress(GraphBubbleUp):  # who asks can only be answered in a step
                 return await begun.aresult()
