@@ -280,7 +280,7 @@ class Scheduler:
         """Find what has begun of calls that are issued now and may start; the rest of it ends."""
         fresh = [b for b in self._begun if b.entered == self._entered_before]
         for future in futures:
-            if future.ready and not future.is_provided:
+            if future.ready and not future.is_provided and future.leader is None:
                 future.begun = next((b for b in fresh if b.is_for(future.call)), None)
         found = [future.begun for future in futures]
         for begun in self._begun:
