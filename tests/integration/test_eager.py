@@ -370,6 +370,7 @@ async def test_traces_nest_below_the_model_step(clocked: Clocked) -> None:
     assert above <= {"agent", "athink", "RunnableLambda", "think"}
 
 
+@pytest.mark.needs_langgraph("1.2")
 @in_virtual_time
 async def test_streams_show_a_call_when_it_runs(clocked: Clocked) -> None:
     """`stream_mode="tools"` and `astream_events` tell of it while the model still writes."""

@@ -34,7 +34,8 @@ class Places:
         @tool
         async def look(x: int = 0) -> str:
             """Look."""
-            self.ran.append((x, get_config()["metadata"]["langgraph_node"]))
+            step = get_config()["configurable"]["checkpoint_ns"].partition(":")[0]
+            self.ran.append((x, step))
             return f"<look:{x}>"
 
         return [look]
