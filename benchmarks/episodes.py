@@ -18,6 +18,7 @@ from benchmarks.ideal import Batches
 from benchmarks.pace import Pace, decode
 from benchmarks.players import Player, contents
 from benchmarks.stage import Outcome, Stage, Truth, WrongResult, tool_of
+from benchmarks.streaming import StreamingModel
 from benchmarks.workloads.tasks import Task
 from langchain_asyncfc import AsyncFCToolNode, tools_condition
 from langchain_asyncfc.testing import assert_valid_history
@@ -37,11 +38,21 @@ class Episodes:
         node: Which node runs the tools.
         batches: Which calls stand together in a message.
         free: Whether it costs no tokens to say what is waited for.
+        eager: Whether calls that only read start while their message is decoded.
     """
 
-    def __init__(self, task: Task, node: Node, batches: Batches, *, free: bool = False) -> None:
+    def __init__(
+        self,
+        task: Task,
+        node: Node,
+        batches: Batches,
+        *,
+        free: bool = False,
+        eager: bool = False,
+    ) -> None:
         self._task = task
         self._free = free
+        self._eager = eager
         self._node = node
         self._batches = batches
         self._stage = Stage(task)
@@ -74,13 +85,19 @@ class Episodes:
             return {"messages": [reply]}
 
         node, condition = self._tool_node(tools)
+        if self._eager:
+            assert isinstance(node, AsyncFCToolNode)
+            model = node.eager(StreamingModel(player=lambda: self._player))
+
+        async def eager_agent(state: MessagesState) -> dict[str, Any]:
+            return {"messages": [await model.ainvoke(state["messages"])]}
 
         async def route(state: MessagesState) -> str:
             # As a plain function it would be run in a thread, which costs most of the real time.
             return condition(state)
 
         builder = StateGraph(MessagesState)
-        builder.add_node("agent", agent)
+        builder.add_node("agent", eager_agent if self._eager else agent)
         builder.add_node("tools", node)
         builder.add_edge(START, "agent")
         builder.add_conditional_edges("agent", route)

@@ -9,6 +9,8 @@ takes the same tokens for a call. Each is given its best honest case:
 - (f) `AsyncFCToolNode` with labels, all calls of a user's turn in one message, with references
   among them: what a plan is, written as function calls. It ends only before a call that cannot be
   written without reading a result. Calls start when the message is complete.
+- (g) as (f), with eager start: calls that only read, refer to nothing and wait for nothing start
+  while the rest of their message is decoded.
 - LLMCompiler (Kim et al., arXiv 2312.04511) as a LangGraph graph: a planner writes all calls of a
   turn with `$1` where a value comes from another call, each starts while the rest is decoded, and
   a joiner answers or asks for a new plan where a result had to be read. 3 tokens a line, 8 for
@@ -49,6 +51,7 @@ NAMES: Mapping[str, str] = {
     "d": "(d) ours, one call a turn",
     "e": "(e) ours, shared messages",
     "f": "(f) ours, a turn in one message",
+    "g": "(g) ours, a turn in one message, eager",
     "published": "LLMCompiler, as published",
     "ordered": "LLMCompiler, ordered",
     "poll": "background tasks, polled",

@@ -97,6 +97,11 @@ def _plays(call: ToolCall) -> bool:
     return not (call["id"] or "").startswith(AWAIT_ID)
 
 
+def played(call: ToolCall) -> int | None:
+    """The index of a call in its task; `None` for an await."""
+    return int((call["id"] or "").partition("_")[2]) if _plays(call) else None
+
+
 def call_number(message: ToolMessage) -> int | None:
     """The index of the call that a tool message answers; `None` for an await."""
     kind, _, number = message.tool_call_id.partition("_")

@@ -1,7 +1,7 @@
 """What LangGraph notes in the config of a task, as far as calls need it.
 
-The namespace is public. The other two have no public name; this is the one place that touches
-them, and without them only graphs that are run by tools, and interrupts, are affected.
+The namespace is public. The others have no public name; this is the one place that touches them,
+and without them only graphs that are run by tools, interrupts and eager start are affected.
 """
 
 from __future__ import annotations
@@ -14,7 +14,15 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.errors import GraphInterrupt
 from langgraph.types import Interrupt
 
-__all__ = ["apart", "going_on", "graph_that_asked", "is_answered", "is_resumed", "namespace"]
+__all__ = [
+    "apart",
+    "going_on",
+    "graph_that_asked",
+    "is_answered",
+    "is_resumed",
+    "namespace",
+    "state_of",
+]
 
 _RESUMING: Final = "__pregel_resuming"
 """Where LangGraph notes in a config that a run goes on from a checkpoint. It has no public name."""
@@ -22,6 +30,9 @@ _RESUMING: Final = "__pregel_resuming"
 
 _SCRATCHPAD: Final = "__pregel_scratchpad"
 """Where LangGraph keeps what a task counts: the graphs that it runs, and the interrupts."""
+_READ: Final = "__pregel_read"
+"""Where LangGraph has what reads the state as a step found it."""
+
 _NAMESPACE: Final = "checkpoint_ns"
 _MAP: Final = "checkpoint_map"
 _ROOM: Final = 1 << 16
@@ -31,6 +42,15 @@ _ROOM: Final = 1 << 16
 def namespace(config: RunnableConfig) -> str:
     """Where graphs keep their checkpoints that are run with a config."""
     return str((config.get("configurable") or {}).get(_NAMESPACE) or "")
+
+
+def state_of(config: RunnableConfig, key: str) -> Any:
+    """What the state held under a key when a step began; `None` if that is not known."""
+    read = (config.get("configurable") or {}).get(_READ)
+    try:
+        return read(key) if callable(read) else None
+    except LookupError:  # the graph has no such key
+        return None
 
 
 def apart(config: RunnableConfig, number: int) -> RunnableConfig:

@@ -24,6 +24,7 @@ from langchain_asyncfc.records import Thread, read_thread
 from langchain_asyncfc.runs import (
     DetachedRuns,
     GraphRun,
+    ThreadKey,
     graph_run,
     new_scheduler,
     thread_key,
@@ -105,6 +106,7 @@ class Engine:
         self._executor = executor
         self._max_concurrency = max_concurrency
         self._lanes: dict[int | None, Lane] = {}
+        self._graphs: set[str] = set()
         self._detached = DetachedRuns()
         self._warned = False
         watch_runs()
@@ -158,24 +160,63 @@ class Engine:
         self, config: RunnableConfig, messages: Sequence[Any], *, is_async: bool
     ) -> tuple[GraphRun | None, Scheduler]:
         """The run that a step belongs to, and the scheduler of its futures."""
-        thread = thread_key(config)
-
-        def make() -> GraphRun:
-            detaches = self.policy.on_final == "detach"
-            scheduler = None
-            if detaches:
-                placeholders = [m.id for m in read_thread(messages).pending.values()]
-                scheduler = self._detached.take(thread, placeholders, is_async=is_async)
-            scheduler = scheduler or new_scheduler(uuid4().hex, is_async=is_async)
-            run = GraphRun(scheduler, is_async=is_async, warns=True)
-            if detaches:
-                run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
-            return run
-
+        make = functools.partial(self._make_run, thread_key(config), messages, is_async=is_async)
         run = graph_run(config, make, is_async=is_async)
         if run is not None:
             return run, run.scheduler
         return None, new_scheduler(uuid4().hex, is_async=is_async)
+
+    def _make_run(self, thread: ThreadKey, messages: Sequence[Any], *, is_async: bool) -> GraphRun:
+        detaches = self.policy.on_final == "detach"
+        scheduler = None
+        if detaches:
+            placeholders = [m.id for m in read_thread(messages).pending.values()]
+            scheduler = self._detached.take(thread, placeholders, is_async=is_async)
+        scheduler = scheduler or new_scheduler(uuid4().hex, is_async=is_async)
+        scheduler.ended = False
+        run = GraphRun(scheduler, is_async=is_async, warns=True)
+        if detaches:
+            run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
+        return run
+
+    def check_eager(self) -> None:
+        """Check that calls can be run before they are issued.
+
+        Raises:
+            ValueError: When the executor is not one of the library's own.
+        """
+        if self._executor is not None:
+            msg = (
+                "Calls start early as asyncio tasks or threads only, not in an executor of your "
+                f"own ({type(self._executor).__name__}). Leave out eager start, or executor=."
+            )
+            raise ValueError(msg)
+
+    def around_model(
+        self, config: RunnableConfig, messages: Sequence[Any], *, is_async: bool
+    ) -> tuple[Scheduler, Lane] | None:
+        """Where calls are run that a model writes now; `None` where none may start early.
+
+        Where every step waits for all results, as in a run with futures off, calls start as in
+        `ToolNode`. A model whose calls are issued in another graph, as in a subgraph of its own,
+        belongs to another run; that is known once one has been.
+
+        Args:
+            config: The config of the model's step.
+            messages: The thread.
+            is_async: Whether the step is one of a run on an event loop.
+        """
+        switch = (config.get("configurable") or {}).get("asyncfc", True)
+        thread = thread_key(config)
+        if self.waits or switch is False or (self._graphs and thread[1] not in self._graphs):
+            return None
+        make = functools.partial(self._make_run, thread, messages, is_async=is_async)
+        # What was detached is found by the whole thread, so a step has to come first.
+        makes = make if self.policy.on_final != "detach" else None
+        run = graph_run(config, makes, is_async=is_async)
+        if run is None or not run.scheduler.at_home():
+            return None
+        return run.scheduler, self._lane(config.get("max_concurrency"))
 
     def _step(
         self,
@@ -185,6 +226,8 @@ class Engine:
         scheduler: Scheduler,
         floor: int,
     ) -> Step:
+        place = thread_key(config)
+        self._graphs.add(place[1])
         lane = self._lane(config.get("max_concurrency"))
         thread = read_thread(messages) if run is None else run.thread(messages)
         thread.floor = max(thread.floor, floor)
@@ -203,7 +246,7 @@ class Engine:
             or switch is False
             or not self._comes_back(run, thread, begins=begins, alone=_is_first(config)),
             whole=run is None or run.reviewed,
-            place=thread_key(config),
+            place=place,
             begins=begins,
             resumed=resumed,
         )

@@ -10,6 +10,7 @@ from typing import Final
 
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
+from langchain_asyncfc.begun import Begun
 from langchain_asyncfc.calls import Call
 from langchain_asyncfc.effects import Access
 from langchain_asyncfc.errors import ReferenceProblem, ToolStopped
@@ -54,6 +55,7 @@ class ToolFuture:
         provided: What runs its call, from when that is known until it is no longer needed.
         context: The context in which it does.
         recording: What is noted of its call; made when that is started.
+        begun: The run of its tool that began before it was issued, if there is one.
         sharers: The identical calls that joined it, in issue order.
         queued_at: Since when it waits for a place among `max_concurrency` calls, if it had to.
         waits: What it has waited for, each wait as soon as it has ended; see `reasons`.
@@ -64,6 +66,7 @@ class ToolFuture:
         "asked_by",
         "asks",
         "batch",
+        "begun",
         "call",
         "call_off_timeout",
         "callbacks",
@@ -112,6 +115,7 @@ class ToolFuture:
         self.misfit: ReferenceProblem | None = None
         self.sharers: list[ToolFuture] | tuple[()] = ()
         self.recording: Recording | None = None
+        self.begun: Begun | None = None
         self.claimed_by: object = None
         self.twin_key: tuple[Lane, str] | None = None
         self.issued_at: float = issued_at

@@ -14,6 +14,7 @@ all, in the model's order.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NotRequired, cast
@@ -26,6 +27,7 @@ from langchain.agents.middleware import (
 )
 from langchain.agents.middleware.types import PrivateStateAttr
 from langchain.agents.structured_output import StructuredOutputError
+from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, SystemMessage, ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool
@@ -35,6 +37,7 @@ from langgraph.types import Command
 
 from langchain_asyncfc.control import control_tools
 from langchain_asyncfc.delivery import Answer, output_form
+from langchain_asyncfc.eager import watched
 from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.engine import Engine
 from langchain_asyncfc.errors import ReferenceProblem
@@ -66,7 +69,13 @@ if TYPE_CHECKING:
 else:
     _AgentMiddleware = AgentMiddleware  # of two parameters in older versions
 
+_logger = logging.getLogger(__name__)
+
 _MESSAGES: Final = "messages"
+_TOOLS: Final = "tools"
+"""How `create_agent` names the node of its tools."""
+_COPIES: Final = 8
+"""Models of one agent whose watched copies are kept: a middleware may choose among some."""
 _LAST: Final = "asyncfc_last"
 _STRUCTURED: Final = "structured_response"
 
@@ -116,6 +125,7 @@ class AsyncFCMiddleware(_AgentMiddleware):
         async_calls: Literal["auto", "native", "placeholder"] = "auto",
         journal: bool = True,
         instructions: str | None = None,
+        eager: bool = False,
     ) -> None:
         """Build the middleware.
 
@@ -145,6 +155,9 @@ class AsyncFCMiddleware(_AgentMiddleware):
                 finished survives a crash, and nothing is started twice (see `journal`).
             instructions: What the model is told about futures, at the end of its system message.
                 By default `asyncfc_instructions()`; `""` for nothing.
+            eager: Whether calls that only read may start while the model still writes the message
+                that makes them. The model then streams. It has no effect beside middleware that
+                wraps tool calls, or may refuse them after the model; a warning says so.
 
         Raises:
             ValueError: When a number or option is out of range. When the agent is built: when
@@ -171,6 +184,11 @@ class AsyncFCMiddleware(_AgentMiddleware):
         self._instructions = asyncfc_instructions() if instructions is None else instructions
         self._shadows: dict[tuple[str, bool, bool | None], tuple[BaseTool, BaseTool]] = {}
         self._screens = Screens(())
+        self._eager = eager
+        if eager:
+            self._engine.check_eager()
+        self._surrounded = True
+        self._copies: list[tuple[BaseChatModel, Any]] = []
         self._control = {strict: control_tools(strict=strict) for strict in (False, True)}
 
     @property
@@ -207,6 +225,13 @@ class AsyncFCMiddleware(_AgentMiddleware):
         )
         if around.reads_new_messages_only():
             self._engine.policy = replace(self._engine.policy, delivery="append")
+        between = around.stand_between(self)
+        self._surrounded = bool(between)
+        if self._eager and between:
+            _logger.warning(
+                "eager=True has no effect: %s may change or refuse calls before they run.",
+                ", ".join(between),
+            )
 
     async def aclose(self) -> None:
         """Cancel the detached futures, and wait for them."""
@@ -283,7 +308,18 @@ class AsyncFCMiddleware(_AgentMiddleware):
         )
         if native:
             changed = changed.override(messages=native_history(request.messages))
+        if self._eager and not self._surrounded and isinstance(request.model, BaseChatModel):
+            changed = changed.override(model=self._watched(request.model))
         return changed
+
+    def _watched(self, model: BaseChatModel) -> Any:
+        """The watched copy of a model: the same each time, since models note things in fields."""
+        known = next((copy for original, copy in self._copies if original is model), None)
+        if known is None:
+            known = watched(model, self._engine, _MESSAGES, _TOOLS)
+        others = [pair for pair in self._copies if pair[0] is not model]
+        self._copies = [(model, known), *others[: _COPIES - 1]]
+        return known
 
     def _shadow(self, tool: BaseTool, strict: bool, native: bool | None) -> BaseTool:
         """What the model is bound to in place of a tool.

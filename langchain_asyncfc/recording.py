@@ -24,6 +24,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from langchain_core.messages import ToolMessage
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import BaseTool, StructuredTool, Tool
+from langgraph.errors import GraphBubbleUp
 from langgraph.types import Command
 
 from langchain_asyncfc.errors import ToolCancelled, ToolStopped
@@ -51,6 +52,8 @@ class Recording:
         began: When the call itself began, by the given clock; `None` if it has not.
         config: The config to run the tool with, in place of that of the step that issued it.
         told: What the metadata of the tool's run say beside the future's id.
+        begun: The run of the tool that began before its call was issued, until the call comes to
+            invoke the tool (see `begun`).
     """
 
     __slots__ = (
@@ -61,6 +64,7 @@ class Recording:
         "_task",
         "_traced",
         "began",
+        "begun",
         "config",
         "future",
         "in_queue",
@@ -83,9 +87,18 @@ class Recording:
         self._raw: Any = _MISSING
         self._message: Any = None
         self._own: Any = None
+        self.begun: Any = None
 
-    def begin(self) -> None:
-        """Note that the call begins now; a later mark is the better one."""
+    def begin(self, *, early: bool = False) -> None:
+        """Note that the call begins now, if it has not; a later mark is the better one.
+
+        Args:
+            early: Whether it is the early run itself that says so.
+        """
+        if early or self.begun is None:
+            self._mark()
+
+    def _mark(self) -> None:
         self.began = self._now()
         self.in_queue = False
 
@@ -93,7 +106,7 @@ class Recording:
         """Do the call's work in the pool for sync tools; it begins when a thread comes to it."""
 
         def run() -> Any:
-            self.begin()
+            self._mark()
             return work()
 
         self.in_queue = True
@@ -150,6 +163,7 @@ class Recording:
     def let_go(self) -> None:
         """Drop what was noted of the call's result, once its outcome is made."""
         self._raw, self._message, self._own, self.tool = _MISSING, None, None, None
+        self.begun = None
 
     def value(self, tool: BaseTool | None, result: Any, call_id: str | None) -> Any:
         """The value that references to this call get.
@@ -213,11 +227,19 @@ class RecordingTool:
     """Stands in for a tool while `ToolNode` executes one call of it.
 
     Everything but running it is the real tool's.
+
+    Args:
+        tool: The tool.
+        recording: Notes what it returns.
+        early: Whether this is the run that begins before its call is issued. It must not take the
+            result of such a run, which is its own: its thread may come to it after the call was
+            issued.
     """
 
-    def __init__(self, tool: BaseTool, recording: Recording) -> None:
+    def __init__(self, tool: BaseTool, recording: Recording, *, early: bool = False) -> None:
         self._tool = tool
         self._recording = recording
+        self._early = early
 
     def __getattr__(self, name: str) -> Any:
         """Any other attribute is the real tool's."""
@@ -242,6 +264,10 @@ class RecordingTool:
     ) -> Any:
         if self._recording.stop is not None:
             raise self._recording.stop  # a wrapper tries again although the call was ended
+        if not self._early and (begun := self._recording.begun) is not None:
+            self._recording.begun = None
+            with contextlib.suppress(GraphBubbleUp):  # who asks can only be answered in a step
+                return begun.result()
         held = noting(self._tool)
         copied = held.of(self._tool)
         self._recording.tool = self._tool
@@ -274,6 +300,10 @@ class RecordingTool:
         """Run the tool on this loop; a sync-only one in the worker pool."""
         if self._recording.stop is not None:
             raise asyncio.CancelledError
+        if not self._early and (begun := self._recording.begun) is not None:
+            self._recording.begun = None
+            with contextlib.suppress(GraphBubbleUp):  # who asks can only be answered in a step
+                return await begun.aresult()
         held = noting(self._tool)
         copied = held.of(self._tool)
         config = self._named(config)

@@ -27,6 +27,7 @@ from langchain_core.tracers.context import register_configure_hook
 from langgraph.config import get_config
 from langgraph.types import Command
 
+from langchain_asyncfc.begun import await_ends, wait_for_ends
 from langchain_asyncfc.configs import is_resumed
 from langchain_asyncfc.executors import (
     LoopHome,
@@ -42,6 +43,7 @@ from langchain_asyncfc.waiting import Wait, drive, drive_async
 __all__ = [
     "DetachedRuns",
     "GraphRun",
+    "ThreadKey",
     "graph_run",
     "is_idle",
     "known_thread",
@@ -124,6 +126,8 @@ class GraphRun:
 
     async def aend(self, error: BaseException | None) -> None:
         """End the run on its event loop: cancel what is unfinished and await it."""
+        if begun := self.scheduler.end_begun():
+            await await_ends(begun)
         if not self._settled(error):
             await drive_async(self.scheduler, _close(self.scheduler))
         if self.scheduler.journaled:
@@ -131,6 +135,8 @@ class GraphRun:
 
     def end(self, error: BaseException | None) -> None:
         """End the run in this thread."""
+        if begun := self.scheduler.end_begun():
+            wait_for_ends(begun)
         if not self._settled(error):
             drive(self.scheduler, _close(self.scheduler))
         if self.scheduler.journaled:
@@ -241,19 +247,21 @@ class RunWatch(BaseCallbackHandler):
         return None
 
     def graph_run_of(
-        self, graph: _Seen, make: Callable[[], GraphRun], *, is_async: bool
-    ) -> GraphRun:
+        self, graph: _Seen, make: Callable[[], GraphRun] | None, *, is_async: bool
+    ) -> GraphRun | None:
         """What steps know of a graph's run, made on first sight.
 
         Args:
             graph: The run of the graph.
-            make: Makes the graph run.
+            make: Makes the graph run; `None` to make none.
             is_async: Whether the step runs on an event loop. A graph whose steps do both keeps
                 them apart.
         """
         with self._lock:
             found = next((run for run in graph.runs if run.is_async == is_async), None)
             if found is None:
+                if make is None:
+                    return None
                 found = make()
                 found.resumed = graph.resumed
                 graph.reading = found.reading = graph.reading or found.reading
@@ -318,9 +326,9 @@ def new_scheduler(key: str, *, is_async: bool) -> Scheduler:
 
 
 def graph_run(
-    config: RunnableConfig | None, make: Callable[[], GraphRun], *, is_async: bool
+    config: RunnableConfig | None, make: Callable[[], GraphRun] | None, *, is_async: bool
 ) -> GraphRun | None:
-    """The run of the graph that a step belongs to.
+    """The run of the graph that a step belongs to; made on first sight, if there is how.
 
     Returns:
         `None` outside of a graph, where no later step can deliver anything.

@@ -22,6 +22,7 @@ from langchain_core.messages import ToolCall
 from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from langchain_asyncfc.arguments import Values
+from langchain_asyncfc.begun import Begun
 from langchain_asyncfc.calls import Call
 from langchain_asyncfc.effects import Access, covers
 from langchain_asyncfc.errors import (
@@ -65,6 +66,8 @@ class Scheduler:
         interrupting: Whether the run is about to stop, so that no later step of it delivers.
         interrupted: Whether it stops with an interrupt now; see `stop`.
         kept: The ids of futures whose outcomes are kept by steps that have stopped.
+        streams: What models write now whose calls may begin before they are issued.
+        ended: Whether its run has ended, so that no call begins before it is issued.
     """
 
     def __init__(self, executor: Executor, home: Home, key: str) -> None:
@@ -88,6 +91,8 @@ class Scheduler:
         self.interrupting: bool = False
         self.interrupted: bool = False
         self.kept: set[str] = set()
+        self.streams: dict[object, object] = {}
+        self.ended: bool = False
         self._failure_callbacks: list[Callable[[], None]] = []
         self._batch = 0
         self._latest = 0
@@ -96,6 +101,9 @@ class Scheduler:
         self._twins: dict[tuple[Lane, str], ToolFuture] = {}
         self._values = Values(self._futures)
         self._running: dict[Lane, int] = defaultdict(int)
+        self._begun: list[Begun] = []
+        self._entered = 0
+        self._entered_before = 0
         self._asks: set[int] = set()
         self._queues: dict[Lane, list[tuple[int, ToolFuture]]] = defaultdict(list)
 
@@ -221,8 +229,98 @@ class Scheduler:
                 self._message = message
                 self._batch += 1
                 self._latest = self._batch
+                self._entered_before = self._entered
             self._values.earlier = earlier_value
-            return [self._known(call.ordinal) or self._issue(call, lane) for call in calls]
+            futures = [self._known(call.ordinal) or self._issue(call, lane) for call in calls]
+            if self._begun:
+                self._find_begun(futures, lane)
+            return futures
+
+    def begin(self, call: Call, lane: Lane, start: Callable[[Begun], None]) -> Begun | None:
+        """Run the tool of a call that is not issued yet, if that can change nothing.
+
+        The call must read only, have nothing to wait for in its own message, and stand in the
+        message that is issued next. It starts if it would start at once, were it issued now. When
+        it is issued it is taken up only if the scheduler has taken in no call in between, and if it
+        may start at once: then nothing that conflicts with it can have run or begun meanwhile.
+
+        Args:
+            call: The call, as it will be issued.
+            lane: How it is run.
+            start: Starts what has begun.
+
+        Returns:
+            What has begun; `None` where it may not.
+        """
+        with self._lock:
+            for known in [b for b in self._begun if b.call.id == call.id]:
+                same = known.lane is lane and known.is_for(call)
+                if known.usable and same and known.entered == self._entered:
+                    return known  # a stream that was cut has begun it
+                known.stop(_not_issued(known))
+            self._begun = [b for b in self._begun if b.usable or not b.done]
+            if not self._can_begin(call, lane):
+                return None
+            now = self._home.now()
+            recording = Recording(self._home.now, call.future)
+            begun = Begun(call, lane, recording, self._entered, now)
+            start(begun)
+            self._begun.append(begun)
+            if call.facts.timeout is not None:
+                begun.call_off_timeout = self._home.call_later(
+                    call.facts.timeout, functools.partial(self._time_out_begun, begun)
+                )
+            return begun
+
+    def _can_begin(self, call: Call, lane: Lane) -> bool:
+        """Whether a call that is not issued yet would start at once, and as a call of its own."""
+        if lane.executor is not None or lane.limit is not None:
+            return False
+        if self.ended or self.interrupting or self.interrupted or self._failure is not None:
+            return False  # the run is about to stop, or has
+        twin = self._twins.get((lane, call.identity() or ""))
+        access = self._values.access(call)
+        return twin is None and access is not None and self._tracker.is_free(access)
+
+    def _find_begun(self, futures: Iterable[ToolFuture], lane: Lane) -> None:
+        """Find what has begun of calls that are issued now and may start; the rest of it ends."""
+        fresh = [b for b in self._begun if b.entered == self._entered_before]
+        for future in futures:
+            if future.ready and not future.is_provided and future.leader is None:
+                mine = (b for b in fresh if b.lane is lane and b.is_for(future.call))
+                future.begun = next(mine, None)
+        found = [future.begun for future in futures]
+        for begun in self._begun:
+            # Another node may issue calls of the same message, which it has begun.
+            if begun not in found and (begun not in fresh or begun.lane is lane):
+                begun.stop(_not_issued(begun))
+
+    def _take_up(self, future: ToolFuture) -> Begun | None:
+        """What has begun of a call that starts now, if it is still the same call."""
+        begun, future.begun = future.begun, None
+        if begun not in self._begun or not begun.usable or not begun.is_for(future.call):
+            return None
+        self._begun.remove(begun)
+        if begun.call_off_timeout is not None:
+            begun.call_off_timeout()
+        begun.recording.begun = begun
+        return begun
+
+    def end_begun(self, begun: Iterable[Begun] | None = None) -> list[Begun]:
+        """End what has begun and was not taken up.
+
+        Args:
+            begun: Some of it; by default all, and nothing more begins in this run.
+
+        Returns:
+            What has not ended yet.
+        """
+        with self._lock:
+            self.ended = self.ended or begun is None
+            ended = [b for b in self._begun if begun is None or b in begun]
+            for one in ended:
+                one.stop(_not_issued(one))
+            return [one for one in ended if not one.done]
 
     def _known(self, ordinal: int) -> ToolFuture | None:
         """The future with this ordinal, also if nobody came to run it."""
@@ -493,6 +591,7 @@ class Scheduler:
     def _enlist(self, call: Call, lane: Lane) -> ToolFuture:
         future = ToolFuture(call, lane, self._home.now())
         future.batch = self._batch
+        self._entered += 1
         self._futures[call.ordinal] = future
         self._live[call.ordinal] = future
         self._withdrawn.pop(call.ordinal, None)
@@ -669,7 +768,9 @@ class Scheduler:
         assert invocation is not None  # noqa: S101 - only provided calls are enqueued
         assert context is not None  # noqa: S101 - which comes with it
         tool_call = call.with_args(args)
-        recording = future.recording = Recording(self._home.now, call.future)
+        begun = self._take_up(future) if future.begun is not None else None
+        recording = begun.recording if begun else Recording(self._home.now, call.future)
+        future.recording = recording
         self._tell_waits(future, recording)
         future.move(_RUNNING)
         future.announce(_RUNNING)
@@ -689,9 +790,10 @@ class Scheduler:
             recording.interrupt,
             context,
         )
-        if call.facts.timeout is not None:
+        if call.facts.timeout is not None and (begun is None or not begun.done):
+            past = 0.0 if begun is None else self._home.now() - begun.since
             future.call_off_timeout = self._home.call_later(
-                call.facts.timeout, functools.partial(self._time_out, future)
+                max(0.0, call.facts.timeout - past), functools.partial(self._time_out, future)
             )
         executor = future.lane.executor or self._executor
         stop = executor.submit(job, started.report)
@@ -814,6 +916,11 @@ class Scheduler:
         else:
             self._stop(future, ToolCancelled(f"{future.id} ({future.call.name}) was cancelled."))
 
+    def _time_out_begun(self, begun: Begun) -> None:
+        with self._lock:
+            if begun in self._begun and not begun.done:
+                begun.stop(timed_out(begun.call))
+
     def _time_out(self, future: ToolFuture) -> None:
         with self._lock:
             self._stop(future, timed_out(future.call))
@@ -862,6 +969,11 @@ def timed_out(call: Call) -> ToolTimeout:
     """What ends a call that has run for too long."""
     limit = call.facts.timeout
     return ToolTimeout(f"Tool '{call.name}' was ended after its timeout of {limit:g} seconds.")
+
+
+def _not_issued(begun: Begun) -> ToolCancelled:
+    """What ends a run of a tool that nobody takes up."""
+    return ToolCancelled(f"'{begun.call.name}' was begun early, and its call was not issued.")
 
 
 def _latest_waiting_first(future: ToolFuture) -> tuple[bool, int]:

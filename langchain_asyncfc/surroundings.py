@@ -139,6 +139,14 @@ class Surroundings:
             if other is not here
         )
 
+    def stand_between(self, here: Any) -> list[str]:
+        """Names of middleware that may change or refuse calls between the model and the tools.
+
+        It wraps tool calls, or looks at what the model has said. Approvals are known by tool, and
+        the to-do list refuses its own tool only.
+        """
+        return [m.name for m in self.middleware if m is not here and _stands_between(m)]
+
     def may_add_tools(self, here: Any) -> bool:
         """Whether some other middleware may show the model tools that are not known here."""
         base = AgentMiddleware
@@ -174,6 +182,15 @@ class Surroundings:
         """What tools of shipped middleware read and write, where it is one key of the state."""
         todo = any(isinstance(other, TodoListMiddleware) for other in self.middleware)
         return {"write_todos": Effects(writes="state:todos")} if todo else {}
+
+
+def _stands_between(other: Any) -> bool:
+    if isinstance(other, HumanInTheLoopMiddleware):
+        return type(other) is not HumanInTheLoopMiddleware or _mode(other) != "batched"
+    hooks = ["wrap_tool_call", "awrap_tool_call"]
+    if type(other) is not TodoListMiddleware:
+        hooks += ["after_model", "aafter_model"]
+    return any(getattr(type(other), h) is not getattr(AgentMiddleware, h) for h in hooks)
 
 
 def _has_reducer(hint: Any) -> bool:

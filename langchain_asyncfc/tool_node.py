@@ -26,6 +26,7 @@ from pydantic import BaseModel
 
 from langchain_asyncfc.control import control_tools
 from langchain_asyncfc.delivery import Answer, output_form
+from langchain_asyncfc.eager import watched
 from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.engine import Engine
 from langchain_asyncfc.executors import Executor
@@ -206,6 +207,34 @@ class AsyncFCToolNode(ToolNode):
         toolbox = self._engine.policy.toolbox
         native = self._async_calls == "native"
         return [marked(t, native=native and not toolbox.on(t.name).foreground) for t in shadows]
+
+    def eager(self, model: Any) -> Any:
+        """A copy of a model whose calls may start while it still writes their message.
+
+        A call starts early if it can be dropped without a trace: its tool is declared to write
+        nothing, and it has nothing to wait for. Any other starts when its message is complete, as
+        without this. The copy streams, also under `invoke`.
+
+        ```python
+        model = node.eager(model).bind_tools(node.model_tools)
+        ```
+
+        Args:
+            model: A chat model, before or after `bind_tools`.
+
+        Raises:
+            TypeError: When it is anything else, such as a chain.
+            ValueError: When the node has a wrapper around tool calls, which has to see them before
+                they run, or an executor of your own.
+        """
+        if self._wrapper is not None or self._awrapper is not None:
+            msg = (
+                "Calls cannot start early in a node with wrap_tool_call or awrap_tool_call: the "
+                "wrapper has to see them before they run. Leave out the wrapper, or node.eager."
+            )
+            raise ValueError(msg)
+        self._engine.check_eager()
+        return watched(model, self._engine, self._key, str(self.name))
 
     def review_condition(self, model_node: str = "agent") -> Callable[[Any], str]:
         """A conditional edge out of this node, which may end the turn after the node.

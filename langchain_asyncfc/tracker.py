@@ -177,6 +177,17 @@ class DependencyTracker:
             return True
         return any(c > call for c in self._index.conflicts(access))
 
+    def is_free(self, access: Access) -> bool:
+        """Whether a call would wait for nothing if it were issued now, as the next batch.
+
+        Args:
+            access: What it reads and writes. It refers to nothing, and is no fence.
+        """
+        undeclared = [*self._live(self._undeclared_before), *self._undeclared_now]
+        return not any(key in self._nodes for key in undeclared) and not self._index.conflicts(
+            access
+        )
+
     def reason(self, call: int, earlier: int) -> Hazard | None:
         """The hazard for which `call` waits for `earlier`, if it is one on a resource."""
         later_node, earlier_node = self._nodes.get(call), self._nodes.get(earlier)

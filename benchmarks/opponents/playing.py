@@ -55,6 +55,7 @@ WAYS: Final[Mapping[str, Callable[[Task], Runner]]] = {
     "d": lambda task: Episodes(task, "labelled", _own(task)),
     "e": lambda task: Episodes(task, "labelled", safe_batches(task, dependencies(task))),
     "f": lambda task: Episodes(task, "labelled", whole_turns(task)),
+    "g": lambda task: Episodes(task, "labelled", whole_turns(task), eager=True),
     "published": lambda task: Compiler(task, ordered=False),
     "ordered": lambda task: Compiler(task, ordered=True),
     "poll": lambda task: Polling(task, "poll"),

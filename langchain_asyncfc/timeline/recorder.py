@@ -8,6 +8,7 @@ keeps what it was given; `record` makes spans of it.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -294,7 +295,10 @@ class Recorder(BaseCallbackHandler):
         self, call_id: str, name: str, args: Mapping[str, Any], reply: _OpenReply
     ) -> None:
         assert reply.end is not None  # noqa: S101 - it has just ended
-        call = _Call(name, args, reply.end, reply.agent, reply.place)
+        # With eager start its tool may run already.
+        since = itertools.takewhile(lambda tool: tool.start >= reply.start, reversed(self._tools))
+        runs = [tool for tool in since if tool.call == call_id][::-1]
+        call = _Call(name, args, reply.end, reply.agent, reply.place, runs)
         self._calls[call_id] = call
         if name not in CONTROL_TOOLS:
             self._untold[call_id] = call
@@ -352,10 +356,11 @@ class Recorder(BaseCallbackHandler):
 
     def _find_call(self, tool: _OpenTool, result: Any) -> None:
         """Find the call that a tool ran for, where LangChain did not say so at its start."""
-        answer = result if isinstance(result, ToolMessage) else None
-        known = self._calls.get(answer.tool_call_id) if answer is not None else None
-        if answer is not None and known is not None:
-            tool.call = answer.tool_call_id
+        if not isinstance(result, ToolMessage):
+            return
+        tool.call = result.tool_call_id
+        known = self._calls.get(result.tool_call_id)
+        if known is not None:  # else its message may still be written
             known.runs.append(tool)
 
     # -- deliveries ------------------------------------------------------------------------------

@@ -258,11 +258,14 @@ def _make_agent(
     model: dict[str, Any] | None = None,
     messages_key: str = "messages",
     context_schema: Any = None,
+    eager: bool = False,
     **options: Any,
 ) -> Agent:
     node = AsyncFCToolNode(tools, messages_key=messages_key, **options)
     scripted = _script(replies, **(model or {}))
     bound = scripted.bind_tools(node.model_tools)
+    if eager and not {"wrap_tool_call", "awrap_tool_call", "executor"} & set(options):
+        bound = node.eager(bound)
 
     def messages(state: Any) -> Any:
         return getattr(state, messages_key, None) or state[messages_key]

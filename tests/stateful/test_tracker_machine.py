@@ -14,6 +14,7 @@ Each invariant was seen to fail on a tracker broken on purpose:
 | a call is ready or skipped, never both | ready calls that fall in the same event kept |
 | what conflicts since (rule 15) | undeclared calls in between overlooked |
 | the same | the index not restored, or dropped for a dead undeclared call |
+| what would start at once (eager start) | undeclared calls of the last batch overlooked |
 | all ends, nothing is left (rule 7) | a join that never ends; branches not pruned |
 """
 
@@ -148,6 +149,9 @@ class TrackerMachine(RuleBasedStateMachine):
             if spec.fence:
                 causes |= self.unseen
             call = spec.ordinal
+            plain = draft is batch[0] and spec.declared and not spec.fence and not spec.references
+            is_free = plain and self.tracker.is_free(access(spec) or Access())
+            assert not (is_free and self.blockers(spec))
             steps = self.tracker.issue(
                 call,
                 batch=self.batch,
@@ -155,6 +159,7 @@ class TrackerMachine(RuleBasedStateMachine):
                 references=spec.references,
                 fence=spec.fence,
             )
+            assert not plain or is_free == (steps.ready == [call])
             self.specs[call] = spec
             if causes:
                 assert [s.call for s in steps.skipped] == [call]

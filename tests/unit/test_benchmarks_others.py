@@ -213,7 +213,7 @@ def test_all_ways_are_right_and_the_same_twice() -> None:
     first, second = (run_virtual(play(task, plan)) for _ in range(2))
     assert first == second
     assert {match.way for match in first if match.outcome.wrong} == {"published"}
-    assert len(first) == 2 * 9 + 8
+    assert len(first) == 2 * 10 + 8
     plain = [m for m in first if m.way == "a"]
     assert [m.outcome.seconds for m in plain] == pytest.approx([m.toolnode for m in plain])
     assert pace(task, 1.0, 0) != pace(task, 1.0, 1)

@@ -353,3 +353,19 @@ def test_joins_are_seen_through(calls: Calls) -> None:
     calls.undeclared(3)
     calls.issue(3, fence=True)
     assert calls.tracker.waits_for(4) == [1, 2, 3]
+
+
+def test_a_call_is_free_if_it_would_start_at_once(calls: Calls) -> None:
+    """What would be issued next waits for nothing: no hazard, and nothing undeclared."""
+    tracker = calls.tracker
+    assert tracker.is_free(access("a"))
+    calls.issue(1, writes="a")
+    assert not tracker.is_free(access("a"))
+    assert tracker.is_free(access("b"))
+    calls.undeclared(2)
+    assert not tracker.is_free(access("b"))
+    calls.finish(1)
+    calls.issue(3, reads="c")
+    assert not tracker.is_free(access("b"))
+    calls.finish(2)
+    assert tracker.is_free(access("b"))

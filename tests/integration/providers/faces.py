@@ -61,10 +61,17 @@ def _graph(
 
 
 def node_face(
-    model: BaseChatModel, tools: Sequence[BaseTool], checkpointer: Any = None, **options: Any
+    model: BaseChatModel,
+    tools: Sequence[BaseTool],
+    checkpointer: Any = None,
+    *,
+    eager: bool = False,
+    **options: Any,
 ) -> Agent:
     """A graph with `AsyncFCToolNode`."""
     node = AsyncFCToolNode(tools, **options)
+    if eager:
+        model = node.eager(model)
     settles = options.get("on_final") == "settle"
     after = node.review_condition("agent") if settles else None
     native = options.get("async_calls", "placeholder") != "placeholder"
