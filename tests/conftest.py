@@ -22,6 +22,8 @@ UNTRACED = (
     "stateful",
     "integration/test_benchmarks_real",
     "integration/test_demo",
+    "integration/test_eager_random",
+    "integration/test_eager_rules",
     "integration/test_langgraph_dev",
     "integration/reliability/test_crash",
     "integration/reliability/test_interrupts_random",
