@@ -54,12 +54,12 @@ class Begun:
     def __init__(
         self, call: Call, lane: object, recording: Recording, entered: int, now: float
     ) -> None:
-        self.call = call
-        self.lane = lane
-        self.recording = recording
-        self.entered = entered
-        self.since = now
-        self.on_loop = False
+        self.call: Call = call
+        self.lane: object = lane
+        self.recording: Recording = recording
+        self.entered: int = entered
+        self.since: float = now
+        self.on_loop: bool = False
         self.call_off_timeout: Callable[[], None] | None = None
         self._running: Any = None
         self._endable = True

@@ -172,13 +172,13 @@ class _Seen:
     __slots__ = ("above", "has_ended", "namespace", "reading", "resumed", "reviewed", "runs")
 
     def __init__(self, above: _Seen | None, namespace: str | None, *, resumed: bool) -> None:
-        self.above = above
-        self.namespace = namespace
-        self.resumed = resumed
-        self.reviewed = False
+        self.above: _Seen | None = above
+        self.namespace: str | None = namespace
+        self.resumed: bool = resumed
+        self.reviewed: bool = False
         self.runs: Sequence[GraphRun] = ()
         self.reading: Reading | None = None
-        self.has_ended = False
+        self.has_ended: bool = False
 
     def thread(self, messages: Sequence[Any]) -> Thread:
         """What the messages of a graph's run say."""
