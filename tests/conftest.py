@@ -11,7 +11,7 @@ import pytest
 TRACED = 4
 """Variants of a test (sets of its parameters) under which branch coverage is measured.
 
-Of unit tests all are, but for those of `UNTRACED`.
+Of unit tests all are.
 """
 
 UNTRACED = (
@@ -29,8 +29,6 @@ UNTRACED = (
     "integration/reliability/test_interrupts_random",
     "integration/reliability/test_isolation",
     "integration/reliability/test_process_exit",
-    "unit/testing/test_check_effects.py::test_any_two_tools",
-    "unit/testing/test_check_effects.py::test_the_same_report_each_time",
 )
 """Tests that are never traced: of other code, in other processes, or that do what others
 do very many times."""
@@ -79,11 +77,9 @@ def _traced(items: list[pytest.Item]) -> set[pytest.Item]:
     variants: dict[str, list[pytest.Item]] = {}
     for item in items:
         file = item.path.relative_to(Path(__file__).parent).as_posix()
-        if f"{file}::{item.name}".startswith(UNTRACED):
-            continue
         if file.startswith("unit/"):
             traced.add(item)
-        else:
+        elif not file.startswith(UNTRACED):
             variants.setdefault(item.nodeid.split("[")[0], []).append(item)
     return traced.union(*map(_some, variants.values()))
 

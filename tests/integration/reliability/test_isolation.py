@@ -293,10 +293,12 @@ async def test_many_threads_at_once(
     await together_and_alone(build, talks, pause=1.5, starts=starts, saved=saved)
 
 
+# Not 0 s: LangChain goes through threads around each call of create_agent, and which of two things
+# that take no time is first would then be left to chance. The clock stands while threads work.
 made_calls = st.builds(
     Made,
     st.sampled_from(["look", "write", "guess"]),
-    st.sampled_from([0.0, 0.3, 1.0, 2.5, 7.0]),
+    st.sampled_from([0.01, 0.3, 1.0, 2.5, 7.0]),
     st.integers(0, 3),
 )
 turns = st.lists(
