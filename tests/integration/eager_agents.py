@@ -169,7 +169,7 @@ async def talk(
     before = asyncio.all_tasks()
     try:
         final = await make_graph(model, node, **(graph or {})).ainvoke(
-            {"messages": [HumanMessage("go")]}, config
+            {"messages": [HumanMessage("go")]}, {"recursion_limit": 100, **(config or {})}
         )
     finally:
         assert asyncio.all_tasks() == before
