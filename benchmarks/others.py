@@ -30,7 +30,8 @@ differs from running the calls one by one. `ToolNode` and ours would end the ben
 others are counted. Wrong runs are in the speedups too.
 
 A streamed plan has two advantages that no label gives: one first token a turn instead of one a
-call, and calls that start while the rest is still decoded. Its price is that everything must be
+call, which (f) and (g) have too, and calls that start while the rest is still decoded, which (g)
+has for calls that only read and refer to nothing. Its price is that everything must be
 known beforehand: a planner that never errs is assumed here, in the ordered variant even about
 which calls touch the same things.
 """
