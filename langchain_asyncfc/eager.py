@@ -227,16 +227,19 @@ class _Stream:
         if task.cancelled():
             self.end(())
 
-    def _consider(self, place: int) -> None:
-        while self._considered < place:
-            self._read_next()
-        if self._considered > place:
-            return  # it was not complete when a later one was
-        before, call = self._before, self._read_next(and_add=False)
-        if call is None:
-            return
-        against = before.against(call)
-        before.add(call)
+    def _consider(self, complete: int) -> None:
+        """Have the call at a place begin if it may; each place up to it is read once."""
+        for place in range(self._considered, complete + 1):
+            self._considered = place + 1
+            if is_control({"name": self._writing.names[place]}):  # type: ignore[typeddict-item]
+                continue
+            call = self._read(self._writing.calls[place])
+            if call is not None and place == complete:
+                self._begin(call)
+            self._before.add(call)
+
+    def _begin(self, call: Call) -> None:
+        against = self._before.against(call)
         if against is not None:
             _logger.debug("%s does not start early: %s.", call.name, against)
             return
@@ -244,19 +247,11 @@ class _Stream:
         if begun is not None:
             self._begun.append(begun)
 
-    def _read_next(self, *, and_add: bool = True) -> Call | None:
-        """Read the next call of the message; `None` for one to the runtime, or not complete."""
-        place, self._considered = self._considered, self._considered + 1
-        if is_control({"name": self._writing.names[place]}):  # type: ignore[typeddict-item]
-            return None
+    def _read(self, tool_call: ToolCall | None) -> Call | None:
+        """The next call; `None` for one that is not complete."""
         number, self._number = self._number, self._number + 1
-        tool_call = self._writing.calls[place]
-        call = None if tool_call is None else self._read(number, tool_call)
-        if and_add:
-            self._before.add(call)
-        return call
-
-    def _read(self, number: int, tool_call: ToolCall) -> Call:
+        if tool_call is None:
+            return None
         facts = self._policy.toolbox.on(tool_call["name"])
         strict = self._policy.strict
         return read_call(self._first + number, tool_call, facts, first=self._first, strict=strict)

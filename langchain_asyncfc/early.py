@@ -2,7 +2,7 @@
 
 A call that starts early takes effect before anybody but the model has seen it, and may never be
 issued: a stream may be cut, a message changed. So only what can be dropped without a trace starts,
-and only where it finds what it would find later. `reason_against` is the table of that;
+and only where it finds what it would find later. `CallsBefore` goes through the table of that;
 `CallsInWriting` tells from the chunks of a stream when a call is complete.
 
 What unfinished calls of earlier messages stand for is the scheduler's to say (see
@@ -14,7 +14,7 @@ Source: LLMCompiler (arXiv 2312.04511), whose plans are carried out while they a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -24,7 +24,7 @@ from langchain_asyncfc.calls import Call
 from langchain_asyncfc.effects import Access, access_of
 from langchain_asyncfc.hazards import hazard
 
-__all__ = ["CallsBefore", "CallsInWriting", "NotEarly", "reason_against"]
+__all__ = ["CallsBefore", "CallsInWriting", "NotEarly"]
 
 
 class NotEarly(StrEnum):
@@ -43,20 +43,6 @@ class NotEarly(StrEnum):
     IDENTICAL = "it joins an identical call of its message"
     UNWRITTEN = "an earlier call of its message is not complete"
     CONFLICT = "an earlier call of its message writes what it reads"
-
-
-def reason_against(call: Call, earlier: Iterable[Call | None]) -> NotEarly | None:
-    """Why a call may not start before its message is complete; `None` if it may.
-
-    Args:
-        call: The call, completely written.
-        earlier: The calls before it in its message, without those to the runtime itself; `None`
-            for one that is not complete.
-    """
-    before = CallsBefore()
-    for one in earlier:
-        before.add(one)
-    return before.against(call)
 
 
 class CallsBefore:

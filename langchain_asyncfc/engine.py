@@ -24,7 +24,6 @@ from langchain_asyncfc.records import Thread, read_thread
 from langchain_asyncfc.runs import (
     DetachedRuns,
     GraphRun,
-    ThreadKey,
     graph_run,
     new_scheduler,
     thread_key,
@@ -160,23 +159,26 @@ class Engine:
         self, config: RunnableConfig, messages: Sequence[Any], *, is_async: bool
     ) -> tuple[GraphRun | None, Scheduler]:
         """The run that a step belongs to, and the scheduler of its futures."""
-        make = functools.partial(self._make_run, thread_key(config), messages, is_async=is_async)
+        make = functools.partial(self._make_run, config, messages, is_async=is_async)
         run = graph_run(config, make, is_async=is_async)
         if run is not None:
             return run, run.scheduler
         return None, new_scheduler(uuid4().hex, is_async=is_async)
 
-    def _make_run(self, thread: ThreadKey, messages: Sequence[Any], *, is_async: bool) -> GraphRun:
-        detaches = self.policy.on_final == "detach"
-        scheduler = None
-        if detaches:
-            placeholders = [m.id for m in read_thread(messages).pending.values()]
-            scheduler = self._detached.take(thread, placeholders, is_async=is_async)
+    def _make_run(
+        self, config: RunnableConfig, messages: Sequence[Any], *, is_async: bool
+    ) -> GraphRun:
+        if self.policy.on_final != "detach":
+            return GraphRun(
+                new_scheduler(uuid4().hex, is_async=is_async), is_async=is_async, warns=True
+            )
+        thread = thread_key(config)
+        placeholders = [m.id for m in read_thread(messages).pending.values()]
+        scheduler = self._detached.take(thread, placeholders, is_async=is_async)
         scheduler = scheduler or new_scheduler(uuid4().hex, is_async=is_async)
         scheduler.ended = False
         run = GraphRun(scheduler, is_async=is_async, warns=True)
-        if detaches:
-            run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
+        run.on_end = functools.partial(self._detached.keep, thread, scheduler, is_async)
         return run
 
     def check_eager(self) -> None:
@@ -207,10 +209,11 @@ class Engine:
             is_async: Whether the step is one of a run on an event loop.
         """
         switch = (config.get("configurable") or {}).get("asyncfc", True)
-        thread = thread_key(config)
-        if self.waits or switch is False or (self._graphs and thread[1] not in self._graphs):
+        if self.waits or switch is False:
             return None
-        make = functools.partial(self._make_run, thread, messages, is_async=is_async)
+        if self._graphs and thread_key(config)[1] not in self._graphs:
+            return None
+        make = functools.partial(self._make_run, config, messages, is_async=is_async)
         # What was detached is found by the whole thread, so a step has to come first.
         makes = make if self.policy.on_final != "detach" else None
         run = graph_run(config, makes, is_async=is_async)

@@ -43,7 +43,6 @@ from langchain_asyncfc.waiting import Wait, drive, drive_async
 __all__ = [
     "DetachedRuns",
     "GraphRun",
-    "ThreadKey",
     "graph_run",
     "is_idle",
     "known_thread",

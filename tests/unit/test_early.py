@@ -15,7 +15,7 @@ from langchain_core.tools import BaseTool, tool
 from langgraph.prebuilt import InjectedState, ToolRuntime
 
 from langchain_asyncfc.calls import Call, read_call
-from langchain_asyncfc.early import CallsInWriting, NotEarly, reason_against
+from langchain_asyncfc.early import CallsBefore, CallsInWriting, NotEarly
 from langchain_asyncfc.effects import Effects
 from langchain_asyncfc.toolbox import Toolbox
 
@@ -69,6 +69,14 @@ def read(
     toolbox.needs_approval = {kind.name} if approved else set()
     made = ToolCall(name=kind.name, args={"path": "a", **args}, id=id_, type="tool_call")
     return read_call(number, made, toolbox.add(kind))
+
+
+def reason_against(call: Call, earlier: Sequence[Call | None]) -> NotEarly | None:
+    """Why a call may not start early behind others of its message; `None` is an unfinished one."""
+    before = CallsBefore()
+    for one in earlier:
+        before.add(one)
+    return before.against(call)
 
 
 def test_a_call_that_only_reads_may_start() -> None:
