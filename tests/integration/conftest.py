@@ -13,8 +13,9 @@ import gc
 import inspect
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, Literal
 
 import pytest
@@ -246,6 +247,25 @@ def _script(replies: Sequence[Reply], **options: Any) -> ScriptedChatModel:
         return reply(messages) if callable(reply) else reply
 
     return ScriptedChatModel(policy=policy, **{"check_history": True, **options})
+
+
+def agent_tests(
+    module: ModuleType, left_out: Collection[str], *, prefix: str = "test_"
+) -> dict[str, Any]:
+    """The tests of a module that build their agents by the fixture, to be run with another one.
+
+    Args:
+        module: It.
+        left_out: Names of tests of what is different there.
+        prefix: What the names of the others begin with.
+    """
+    return {
+        name: function
+        for name, function in vars(module).items()
+        if name.startswith(prefix)
+        and name not in left_out
+        and "make_agent" in inspect.signature(function).parameters
+    }
 
 
 def _make_agent(

@@ -99,6 +99,30 @@ class Clocked:
         return [(what.removesuffix(" starts"), at) for what, at in self.log if "starts" in what]
 
 
+def wired(
+    think: Any,
+    tools: Any,
+    *,
+    route: Callable[[Any], Any] = tools_condition,
+    checkpointer: Any = None,
+) -> Any:
+    """An agent of any model's step and any tools' step.
+
+    Args:
+        think: The model's step.
+        tools: The tools' step.
+        route: Where to go when the model has spoken.
+        checkpointer: As for LangGraph.
+    """
+    builder = StateGraph(MessagesState)
+    builder.add_node("agent", think)
+    builder.add_node("tools", tools)
+    builder.add_edge(START, "agent")
+    builder.add_conditional_edges("agent", route)
+    builder.add_edge("tools", "agent")
+    return builder.compile(checkpointer=checkpointer)
+
+
 def make_graph(
     model: Any,
     node: AsyncFCToolNode,
@@ -138,13 +162,7 @@ def make_graph(
             said = await bound.ainvoke(state["messages"])
         return {"messages": [edit(said) if edit else said]}
 
-    builder = StateGraph(MessagesState)
-    builder.add_node("agent", RunnableLambda(think, athink))
-    builder.add_node("tools", node)
-    builder.add_edge(START, "agent")
-    builder.add_conditional_edges("agent", tools_condition)
-    builder.add_edge("tools", "agent")
-    return builder.compile(checkpointer=checkpointer)
+    return wired(RunnableLambda(think, athink), node, checkpointer=checkpointer)
 
 
 async def talk(

@@ -18,7 +18,7 @@ from langgraph.config import get_stream_writer
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.types import Command, interrupt
 
-from langchain_asyncfc import AsyncFCToolNode, Effects, effects, tools_condition
+from langchain_asyncfc import AsyncFCToolNode, Effects, effects
 from langchain_asyncfc.testing import (
     ManualExecutor,
     ScriptedChatModel,
@@ -27,7 +27,7 @@ from langchain_asyncfc.testing import (
     run_virtual,
 )
 from langchain_asyncfc.timeline import Timeline
-from tests.integration.eager_agents import PACE, Clocked, Cut, CutModel, make_graph, talk
+from tests.integration.eager_agents import PACE, Clocked, Cut, CutModel, make_graph, talk, wired
 
 THREAD = {"configurable": {"thread_id": "t"}}
 
@@ -710,13 +710,7 @@ async def test_an_answer_to_the_model_step_is_not_taken(clocked: Clocked) -> Non
         heard.append(interrupt("go on?"))
         return {"messages": [said]}
 
-    builder = StateGraph(MessagesState)
-    builder.add_node("agent", think)
-    builder.add_node("tools", node)
-    builder.add_edge(START, "agent")
-    builder.add_conditional_edges("agent", tools_condition)
-    builder.add_edge("tools", "agent")
-    graph = builder.compile(checkpointer=InMemorySaver())
+    graph = wired(think, node, checkpointer=InMemorySaver())
     stopped = await graph.ainvoke({"messages": [HumanMessage("go")]}, THREAD)
     assert [q.value for q in stopped["__interrupt__"]] == ["go on?"]
     model2 = ScriptedChatModel.replies([ask(call("look", x=1), call("look", x=2))], **PACE)
@@ -858,13 +852,7 @@ def test_a_sync_model_step_in_a_run_on_an_event_loop_is_as_before() -> None:
     def think(state: MessagesState) -> Any:
         return {"messages": [bound.invoke(state["messages"])]}
 
-    builder = StateGraph(MessagesState)
-    builder.add_node("agent", think)
-    builder.add_node("tools", node)
-    builder.add_edge(START, "agent")
-    builder.add_conditional_edges("agent", tools_condition)
-    builder.add_edge("tools", "agent")
-    final = asyncio.run(builder.compile().ainvoke({"messages": [HumanMessage("go")]}))
+    final = asyncio.run(wired(think, node).ainvoke({"messages": [HumanMessage("go")]}))
     assert [m.text for m in final["messages"][2:]] == ["look of 1", "look of 2", "done"]
     assert sorted(ran) == [1, 2]
 
@@ -885,13 +873,7 @@ async def test_a_model_may_be_watched_after_its_tools_are_bound(clocked: Clocked
     async def think(state: MessagesState) -> Any:
         return {"messages": [await bound.ainvoke(state["messages"])]}
 
-    builder = StateGraph(MessagesState)
-    builder.add_node("agent", think)
-    builder.add_node("tools", node)
-    builder.add_edge(START, "agent")
-    builder.add_conditional_edges("agent", tools_condition)
-    builder.add_edge("tools", "agent")
-    await builder.compile().ainvoke({"messages": [HumanMessage("go")]})
+    await wired(think, node).ainvoke({"messages": [HumanMessage("go")]})
     assert clocked.starts() == [("look(1)", 3.0), ("look(2)", 5.0)]
     assert not model.streaming, "the model itself stays as it is"
 

@@ -18,7 +18,7 @@ from langgraph.types import Send
 from langchain_asyncfc import AsyncFCToolNode, Effects, effects, tools_condition
 from langchain_asyncfc.executors import worker_pool
 from langchain_asyncfc.testing import ScriptedChatModel, call, in_virtual_time
-from tests.integration.eager_agents import PACE, Clocked, make_graph
+from tests.integration.eager_agents import PACE, Clocked, make_graph, wired
 
 THREAD: Any = {"configurable": {"thread_id": "t"}}
 
@@ -55,13 +55,7 @@ def build(
     async def call_model(state: MessagesState) -> Any:
         return {"messages": [await bound.ainvoke(state["messages"])]}
 
-    builder = StateGraph(MessagesState)
-    builder.add_node("agent", think or call_model)
-    builder.add_node("tools", tools)
-    builder.add_edge(START, "agent")
-    builder.add_conditional_edges("agent", route)
-    builder.add_edge("tools", "agent")
-    return builder.compile(checkpointer=checkpointer)
+    return wired(think or call_model, tools, route=route, checkpointer=checkpointer)
 
 
 @in_virtual_time

@@ -6,10 +6,6 @@ has the calls of the model start early, and the tests are run again.
 
 from __future__ import annotations
 
-import inspect
-from types import ModuleType
-from typing import Any
-
 import pytest
 
 from tests.integration import (
@@ -42,17 +38,6 @@ def make_agent() -> parts.MakeAgent:
     return lambda *args, **options: parts._make_agent(*args, eager=True, **options)
 
 
-def _tests(module: ModuleType) -> dict[str, Any]:
-    """The tests of a module that build their agents by the fixture."""
-    return {
-        name: function
-        for name, function in vars(module).items()
-        if name.startswith("test_")
-        and name not in _LEFT_OUT
-        and "make_agent" in inspect.signature(function).parameters
-    }
-
-
 for _module in (
     test_rules_order,
     test_rules_model_view,
@@ -60,4 +45,4 @@ for _module in (
     test_rules_state,
     test_rules_values,
 ):
-    globals().update(_tests(_module))
+    globals().update(parts.agent_tests(_module, _LEFT_OUT))

@@ -8,10 +8,8 @@ and the tests are run again. What is left out is said in `_LEFT_OUT`, with the r
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -95,19 +93,8 @@ def make_agent() -> Callable[..., Agent]:
     return _make_agent
 
 
-def _tests(module: ModuleType) -> dict[str, Any]:
-    """The tests of a module that build their agents by the fixture."""
-    return {
-        name: function
-        for name, function in vars(module).items()
-        if name.startswith("test_")
-        and name not in _LEFT_OUT
-        and "make_agent" in inspect.signature(function).parameters
-    }
-
-
 for _module in (test_rules_order, test_rules_model_view, test_rules_failure, test_rules_state):
-    globals().update(_tests(_module))
+    globals().update(parts.agent_tests(_module, _LEFT_OUT))
 
 
 # -- what is special to create_agent ---------------------------------------------------------------

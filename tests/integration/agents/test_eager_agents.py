@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -67,19 +65,8 @@ def make_agent() -> parts.MakeAgent:
     return make
 
 
-def _tests(module: ModuleType) -> dict[str, Any]:
-    """The tests of a module that build their agents by the fixture."""
-    return {
-        name: function
-        for name, function in vars(module).items()
-        if name.startswith("test_rule_")
-        and name not in _LEFT_OUT
-        and "make_agent" in inspect.signature(function).parameters
-    }
-
-
 for _module in (test_rules_order, test_rules_model_view, test_rules_failure, test_rules_state):
-    globals().update(_tests(_module))
+    globals().update(parts.agent_tests(_module, _LEFT_OUT, prefix="test_rule_"))
 
 
 # -- what is special to create_agent ---------------------------------------------------------------
